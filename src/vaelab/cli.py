@@ -1,0 +1,266 @@
+"""The command line: every step of the workflow as a command of its own.
+
+Settings come from the layers of `vaelab.config`; inside the workflow Snakemake hands the
+resolved configuration over in the variable VAELAB_CONFIG. Heavy modules are imported inside
+the commands: importing torch takes longer than drawing a figure.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from vaelab import __version__
+from vaelab.config import Config, load_config
+from vaelab.errors import VaelabError
+from vaelab.results import Results
+from vaelab.spec import Run, Runs, resolve
+
+CONFIG_VARIABLE = "VAELAB_CONFIG"
+
+
+class _Group(click.Group):
+    """Prints a VaelabError as one message and exits with status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VaelabError as error:
+            click.echo(f"vaelab: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vaelab")
+def main() -> None:
+    """Reproduce a technical report on variational autoencoders, step by step.
+
+    `snakemake --cores 8 all` runs all steps in order; each command below runs one of them.
+    """
+
+
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options --configfile and --config, and the Config they make."""
+
+    @click.option(
+        "--configfile",
+        "files",
+        multiple=True,
+        type=click.Path(dir_okay=False),
+        help="Overlay on config/config.yaml, e.g. config/presets/paper.yaml; repeatable.",
+    )
+    @click.option(
+        "--config",
+        "values",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="One setting as YAML, e.g. 'seeds=[0, 1]'; repeatable.",
+    )
+    @functools.wraps(command)
+    def wrapped(files: Sequence[str], values: Sequence[str], **arguments: Any) -> None:
+        command(config=_config(files, values), **arguments)
+
+    return wrapped
+
+
+def _config(files: Sequence[str], values: Sequence[str]) -> Config:
+    resolved = os.environ.get(CONFIG_VARIABLE)
+    if resolved and not files and not values:
+        return Config.model_validate_json(resolved)
+    overrides = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals:
+            raise VaelabError(f"--config {value}: write KEY=VALUE")
+        overrides[key] = yaml.safe_load(text)
+    return load_config(files, overrides)
+
+
+def _runs(config: Config, names: Sequence[str]) -> list[Run]:
+    """Runs by id (vae-s0) or by name (vae: every seed)."""
+    runs = resolve(config)
+    found = []
+    for name in names:
+        ids = runs.alias.get(name, (name,))
+        found += [runs.run(run_id) for run_id in ids]
+    return found
+
+
+def _results(config: Config) -> Results:
+    return Results(config.folder, resolve(config).alias)
+
+
+threads_option = click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads."
+)
+
+
+@main.command()
+@click.argument("datasets", nargs=-1, type=click.Choice(["mnist", "frey"]))
+@configured
+def fetch(config: Config, datasets: Sequence[str]) -> None:
+    """Download and verify DATASETS (default: both) into data/raw."""
+    from vaelab.data import fetch_dataset
+
+    for name in datasets or ("mnist", "frey"):
+        fetch_dataset(
+            name,
+            Path(config.data.root),
+            mirror=config.data.mirror,
+            base_urls=config.data.sources or None,
+            fallback=config.data.frey.fallback if name == "frey" else "none",
+            log=click.echo,
+        )
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--evaluate/--no-evaluate", help="Also evaluate, in the same process.")
+@threads_option
+@configured
+def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> None:
+    """Train RUNS (names of config/runs.tsv, or ids such as vae-s0)."""
+    from vaelab.runner import evaluate_run, train_run
+
+    for run in _runs(config, runs):
+        train_run(config, run, threads=threads, log=click.echo)
+        if evaluate:
+            evaluate_run(config, run, threads=threads, log=click.echo)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True)
+@threads_option
+@configured
+def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
+    """Measure trained RUNS: bounds, log-likelihoods, image grids, latent codes."""
+    from vaelab.runner import evaluate_run
+
+    for run in _runs(config, runs):
+        evaluate_run(config, run, threads=threads, log=click.echo)
+
+
+@main.command()
+@threads_option
+@configured
+def classifier(config: Config, threads: int) -> None:
+    """Train the digit classifier that judges generated images."""
+    from vaelab.quality import train_and_save_classifier
+
+    train_and_save_classifier(config, threads=threads, log=click.echo)
+
+
+@main.command()
+@threads_option
+@configured
+def measure(config: Config, threads: int) -> None:
+    """Measure what the report did not: generation quality, latent spaces (measures.json)."""
+    from vaelab.quality import measure_all
+
+    measure_all(config, resolve(config), threads=threads)
+
+
+@main.command()
+@configured
+def metrics(config: Config) -> None:
+    """Collect every headline number of all runs in metrics.json."""
+    from vaelab.summary import write_summary
+
+    write_summary(config, resolve(config))
+
+
+@main.command()
+@click.argument("number", type=click.IntRange(1, 15))
+@configured
+def figure(config: Config, number: int) -> None:
+    """Draw figure NUMBER from evaluated runs."""
+    from vaelab.figures import FIGURES, draw, save
+
+    path = config.folder / "figures" / f"figure_{number:02d}.png"
+    save(draw(number, _results(config)), path, with_vector=FIGURES[number].vector)
+    click.echo(path)
+
+
+@main.command()
+@click.argument("number", type=click.IntRange(1, 3))
+@configured
+def table(config: Config, number: int) -> None:
+    """Write table NUMBER from evaluated runs: .csv and .md, and Table 3's pictures."""
+    from vaelab.tables import TABLES, write_table
+
+    path = config.folder / "tables" / f"table_{number}.csv"
+    results = _results(config)
+    write_table(TABLES[number](results), path, path.with_suffix(".md"))
+    if number == 3:
+        from vaelab.figures import draw_table_3, save
+
+        save(draw_table_3(results), path.with_suffix(".png"), with_vector=False)
+    click.echo(path)
+
+
+@main.command()
+@click.option("--step", type=click.IntRange(0), help="Decide what step STEP trains.")
+@click.option("--summary", is_flag=True, help="Write decisions.json from the last step.")
+@configured
+def search(config: Config, step: int | None, summary: bool) -> None:
+    """Decide the next probes of the search for the minimal architecture, or sum it up.
+
+    Without options: print the decisions so far.
+    """
+    from vaelab.search_steps import print_decisions, write_step, write_summary
+
+    runs = resolve(config)
+    if step is not None:
+        write_step(config, runs, step, log=click.echo)
+    elif summary:
+        write_summary(config, runs, log=click.echo)
+    else:
+        print_decisions(config, runs, log=click.echo)
+
+
+@main.command()
+@configured
+def claims(config: Config) -> None:
+    """Judge every claim of the report (claims.csv)."""
+    from vaelab.claims import Evidence, claims_frame
+    from vaelab.io import write_csv
+
+    path = config.folder / "claims.csv"
+    frame = claims_frame(Evidence(_results(config)))
+    write_csv(path, frame)
+    for verdict, count in frame["verdict"].value_counts().items():
+        click.echo(f"{count} {verdict}")
+
+
+@main.command()
+@configured
+def review(config: Config) -> None:
+    """Build the results page (index.html)."""
+    from vaelab.review import write_page
+
+    click.echo(write_page(config, _results(config)))
+
+
+@main.command()
+@click.argument("targets", nargs=-1, metavar="[RUN | figure_NN | table_N]...")
+@configured
+def show(config: Config, targets: Sequence[str]) -> None:
+    """Print the resolved configuration, or the resolved specs of runs and targets."""
+    if not targets:
+        click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
+        return
+    runs: Runs = resolve(config)
+    names = [n for t in targets for n in runs.used_by.get(t, (t,))]
+    specs = {run.id: run.spec.model_dump(mode="json") for run in _runs(config, names)}
+    click.echo(json.dumps(specs, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The configuration: typed settings, the layers they come from, and errors a user can act on.
+
+Layers, later ones win: `config/config.yaml`, `config/presets/<preset>.yaml`, files given with
+`--configfile`, values given with `--config`. The models below are the single definition of
+every key; `workflow/schemas/*.json` are generated from them (`vaelab schema`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vaelab.errors import VaelabError
+
+CONFIG_FILE = Path("config/config.yaml")
+PRESET_FOLDER = Path("config/presets")
+
+Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Group = Literal[
+    "aevb", "frey", "likelihood", "beta", "benchmark", "vqvae", "latent", "architecture"
+]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, values never change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Recipe(Settings):
+    """Training fields that a preset may change; a key left out keeps the report's value."""
+
+    optimizer: Literal["adagrad", "adam"] | None = Field(
+        None, description="Optimiser; Adagrad is the report's, except on Frey Face and VQ-VAE."
+    )
+    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate.")
+    adam_beta2: float | None = Field(
+        None, gt=0, lt=1, description="Decay of Adam's second moment; short runs need a short one."
+    )
+    batch_size: int | None = Field(None, ge=1, description="Images per step.")
+    init: Literal["normal", "default"] | None = Field(
+        None,
+        description="Initial weights: `normal` is N(0, sd 0.01) for every parameter (the "
+        "report), `default` PyTorch's, uniform within 1/sqrt(fan-in).",
+    )
+    output_bias: bool | None = Field(
+        None, description="Start the decoder's output bias at the logits of the mean image."
+    )
+    schedule: Literal["constant", "cosine"] | None = Field(
+        None, description="Learning rate after the warm-up: constant, or a half cosine to zero."
+    )
+    warmup: float | None = Field(
+        None, ge=0, lt=1, description="Share of the samples over which the rate rises linearly."
+    )
+    samples: int | None = Field(None, ge=1, description="Training images seen in all.")
+
+
+class TrainingSettings(Settings):
+    """Recipe changes: `default` for all runs, then one per group, then one per run name."""
+
+    default: Recipe = Field(Recipe(), description="Applies to every run.")
+    groups: dict[Group, Recipe] = Field({}, description="Applies to the runs of a group.")
+    runs: dict[str, Recipe] = Field({}, description="Applies to one run of config/runs.tsv.")
+
+
+class FreySettings(Settings):
+    """Frey Face has one public host; small presets may do without it."""
+
+    fallback: Literal["none", "synthetic"] = Field(
+        "synthetic",
+        description="What to do when no source of Frey Face answers: `synthetic` draws a "
+        "procedural face set (and every result says so), `none` stops with an error.",
+    )
+
+
+class DataSettings(Settings):
+    """Where datasets come from and where they are kept."""
+
+    root: str = Field("data", description="Folder of the datasets.")
+    mirror: str | None = Field(
+        None,
+        description="A folder with mnist/ and frey/, tried before the public hosts. The "
+        "variable VAELAB_DATA_MIRROR does the same.",
+    )
+    sources: dict[Literal["mnist", "frey"], list[str]] = Field(
+        {}, description="URL folders that replace the public hosts of a dataset, in order."
+    )
+    frey: FreySettings = FreySettings()
+
+
+class HistorySettings(Settings):
+    """What is logged during training, on fixed images with fixed noise."""
+
+    points: int = Field(30, ge=2, description="Log-spaced evaluations, the first and last included")
+    images: int = Field(
+        1000, ge=1, description="First n training and first n test images used for each point."
+    )
+
+
+class EvaluationSettings(Settings):
+    """What is measured once per trained run."""
+
+    z_train: int = Field(1, ge=1, description="Latent samples per training image.")
+    z_test: int = Field(5, ge=1, description="Latent samples per test image.")
+    nll_images: int = Field(1000, ge=1, description="Test images whose log p(x) is estimated.")
+    nll_samples: int = Field(100, ge=1, description="Importance samples per image.")
+    generated: int = Field(2000, ge=100, description="Prior samples kept to judge generation.")
+
+
+class LikelihoodSettings(Settings):
+    """Figure 3: marginal likelihood over training, from snapshots of the weights."""
+
+    snapshots: int = Field(24, ge=2, description="Snapshots, equally spaced in samples.")
+    images: int = Field(1000, ge=1, description="First n training and first n test images.")
+    curve_samples: int = Field(50, ge=1, description="Latent samples per image along the curve.")
+    final_samples: int = Field(
+        500, ge=1, description="Latent samples per image for the estimates at the end of training."
+    )
+    final_images: int = Field(
+        100, ge=2, description="Images for the costly estimates (HMC, annealing) at the end."
+    )
+    temperatures: int = Field(50, ge=2, description="Temperatures of annealed importance sampling.")
+    chains: int = Field(4, ge=1, description="Annealed chains per image.")
+
+
+class SearchSettings(Settings):
+    """The search for the minimal architecture (report, section 5)."""
+
+    recon: float = Field(120.0, gt=0, description="A good model's recon is at most this, nats.")
+    kl: float = Field(10.0, gt=0, description="A good model's kl is at most this, nats.")
+    metric: Literal["train", "test"] = Field(
+        "train", description="The data the thresholds apply to; the report's are training numbers."
+    )
+    n_min: Literal[1, 2] = Field(2, description="Depth to start from; the report starts at 2.")
+    n_max: int = Field(4, ge=2, le=8, description="Depth at which the search gives up.")
+    width_max: int = Field(500, ge=1, description="Upper bound of every hidden width.")
+    latent_max: int = Field(3, ge=1, description="Upper bound of the latent dimension.")
+    speculate: int = Field(
+        0, ge=0, le=4, description="Levels of the decision tree trained ahead of the decision."
+    )
+
+
+class ClassifierSettings(Settings):
+    """The digit classifier behind the measures of generation."""
+
+    epochs: int = Field(2, ge=1, description="Passes over the 60 000 training images.")
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    preset: Preset = Field(
+        "quick", description="Budget and recipe: a file of config/presets; names results/<preset>."
+    )
+    results: str = Field("results", description="Folder under which results/<preset> is written.")
+    runs: str = Field("config/runs.tsv", description="The table of runs.")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        [0], min_length=1, description="RNG seeds; with several, tables show mean and spread."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes a CUDA device where there is one, else the CPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="`auto` takes bf16 where the processor multiplies it fast, else fp32."
+    )
+    baselines: bool = Field(
+        True, description="Also train wake-sleep and MCEM, as Kingma & Welling have them."
+    )
+    extras: bool = Field(
+        False, description="Also train the rows of the run table marked `extra` (ablations)."
+    )
+    checkpoint_seconds: float = Field(
+        60.0, gt=0, description="Seconds between the resumable states of a training."
+    )
+    require_cached: bool = Field(
+        False, description="Turn any training into an error (after restoring checkpoints)."
+    )
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    history: HistorySettings = HistorySettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    likelihood: LikelihoodSettings = LikelihoodSettings()
+    search: SearchSettings = SearchSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+
+    @property
+    def folder(self) -> Path:
+        """results/<preset>."""
+        return Path(self.results) / self.preset
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Overlay `over` on `base`, mapping by mapping; lists and scalars are replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one layer of configuration.
+
+    Raises:
+        VaelabError: missing file, YAML syntax error, or a file that is not a mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = yaml.safe_load(stream)
+    except FileNotFoundError as error:
+        raise VaelabError(f"{path} does not exist") from error
+    except yaml.YAMLError as error:
+        raise VaelabError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise VaelabError(f"{path} must hold keys and values, not a {type(content).__name__}")
+    return content
+
+
+def preset_file(preset: object, root: Path = Path()) -> Path:
+    """The overlay of a preset.
+
+    Raises:
+        VaelabError: there is no such preset; the message lists those there are.
+    """
+    path = root / PRESET_FOLDER / f"{preset}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in (root / PRESET_FOLDER).glob("*.yaml"))
+        raise VaelabError(f"unknown preset {preset!r}; config/presets has: {', '.join(known)}")
+    return path
+
+
+def load_config(
+    files: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path(),
+) -> Config:
+    """Read and validate the layers: config.yaml, the preset, `files`, then `overrides`."""
+    top = [(str(f), read_yaml(f)) for f in files]
+    if overrides:
+        top.append(("--config", dict(overrides)))
+    base = (str(CONFIG_FILE), read_yaml(root / CONFIG_FILE))
+    chosen = [layer["preset"] for _, layer in [base, *top] if "preset" in layer]
+    path = preset_file(chosen[-1] if chosen else Config().preset, root)
+    return validate([base, (str(path.relative_to(root)), read_yaml(path)), *top])
+
+
+def validate(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
+    """Merge named layers and validate them.
+
+    Raises:
+        VaelabError: one line per problem: the layer that set the key, the key, what is wrong.
+    """
+    layers = list(layers)
+    merged: dict[str, Any] = {}
+    for _, layer in layers:
+        merged = merge(merged, layer)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        problems = explain(error, lambda location: _setter(layers, location))
+        raise VaelabError("The configuration is not valid.\n" + problems) from error
+
+
+def explain(error: ValidationError, source: Any) -> str:
+    """One line per problem of a pydantic error; `source(location)` names the file."""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        message = problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        else:
+            message = f"{message} (got {problem['input']!r})"
+        lines.append(f"  {source(location)}: {'.'.join(location)}: {message}")
+    return "\n".join(lines)
+
+
+def _setter(layers: Sequence[tuple[str, Mapping[str, Any]]], location: Sequence[str]) -> str:
+    """The last layer that sets the deepest key of `location` which any layer sets."""
+    for depth in range(len(location), 0, -1):
+        for name, layer in reversed(layers):
+            value: Any = layer
+            for part in location[:depth]:
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value is not None:
+                return name
+    return str(CONFIG_FILE)

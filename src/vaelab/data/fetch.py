@@ -1,0 +1,228 @@
+"""Bring raw data into the data folder: tried source by source, verified, moved in atomically."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from vaelab.data.formats import FormatError, content_sha256, unpack, write_content
+from vaelab.data.sources import (
+    DATASETS,
+    MIRROR_VARIABLE,
+    RawDataset,
+    Registry,
+    Source,
+    SourceFailure,
+    find_dataset,
+    open_sources,
+)
+from vaelab.data.store import FileState, SourceRecord, examine, read_record, write_record
+from vaelab.data.synthetic import synthetic_faces
+from vaelab.errors import VaelabError
+
+SYNTHETIC_SOURCE = "procedural faces made by vaelab (not Frey Face)"
+UNKNOWN_SOURCE = "found in the data folder"
+
+Log = Callable[[str], None]
+
+
+class _NoSource(Exception):
+    """Every source of a file failed; holds one line per attempt."""
+
+    def __init__(self, attempts: list[str]) -> None:
+        super().__init__()
+        self.attempts = attempts
+
+
+def fetch_dataset(
+    name: str,
+    root: str | Path = "data",
+    mirror: str | Path | None = None,
+    base_urls: Mapping[str, Sequence[str]] | None = None,
+    fallback: Literal["none", "synthetic"] = "none",
+    log: Log = print,
+    registry: Registry = DATASETS,
+) -> SourceRecord:
+    """Make sure that the verified files of a dataset are under `root`/raw/<name>.
+
+    Files that are there and verified are left alone. A corrupt one is named and replaced.
+    Synthetic faces are no substitute: the real sources are tried again each time. Safe to
+    run twice at once: the second waits for the first and finds its work done.
+
+    Args:
+        name: dataset name, "mnist" or "frey".
+        root: the data folder.
+        mirror: local folder tried before the public hosts; without it, the environment
+            variable VAELAB_DATA_MIRROR. Laid out like `data/raw`, plain or gzipped.
+        base_urls: per dataset, the list of sources that replaces the registry's: http(s) URL
+            bases and the word "npm", in the order of trying.
+        fallback: "synthetic" allows procedural faces where no source gives Frey Face.
+        log: called with one line of progress at a time.
+        registry: the datasets that exist.
+
+    Returns:
+        Where the files came from, as written to source.json beside them.
+
+    Raises:
+        VaelabError: no source gave a good file (the message lists what was tried and what to
+            do), or an argument is not allowed.
+    """
+    root = Path(root)
+    dataset = find_dataset(name, registry)
+    if fallback not in ("none", "synthetic"):
+        raise VaelabError(f"unknown fallback {fallback!r}; allowed are: none, synthetic")
+    if fallback == "synthetic" and not dataset.has_synthetic:
+        raise VaelabError(f"dataset {name} has no synthetic fallback; allowed is: none")
+    mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
+    with (
+        _one_at_a_time(root / "raw" / name, log),
+        tempfile.TemporaryDirectory(prefix="vaelab-") as scratch,
+    ):
+        sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
+        try:
+            record = _fetch_real(dataset, root, sources, log)
+        except _NoSource as failure:
+            if fallback == "none":
+                raise VaelabError(_advice(dataset, root, failure.attempts)) from None
+            record = _fall_back(dataset, root, log)
+        write_record(dataset, root, record)
+        return record
+
+
+def _fetch_real(
+    dataset: RawDataset, root: Path, sources: Sequence[Source], log: Log
+) -> SourceRecord:
+    """Verify or fetch every file of a dataset."""
+    record = read_record(dataset, root)
+    known = record.files if record and not record.synthetic else {}
+    origins: dict[str, str] = {}
+    out_of_reach: dict[str, str] = {}
+    for file in dataset.files:
+        state, _ = examine(file, root, record)
+        if state.state == "verified":
+            origins[file.name] = known.get(file.name, UNKNOWN_SOURCE)
+            continue
+        if state.state == "corrupt":
+            log(f"{dataset.name}: corrupt, will be replaced: {state.problem}")
+        if state.state == "synthetic":
+            log(f"{dataset.name}: {state.path} holds synthetic faces; trying the real sources")
+        content, origins[file.name] = _obtain(state, sources, out_of_reach, log)
+        write_content(state.path, content, file.kind)
+    return SourceRecord(dataset.name, dataset.sha256, synthetic=False, files=origins)
+
+
+def _obtain(
+    state: FileState, sources: Sequence[Source], out_of_reach: dict[str, str], log: Log
+) -> tuple[bytes, str]:
+    """Verified content of a file and the label of the source that had it.
+
+    Sources that turn out to be out of reach are noted with the reason and not asked again, so
+    that a dead host costs one time-out and not one a file.
+
+    Raises:
+        _NoSource: none had it.
+    """
+    file = state.file
+    attempts = [f"{file.name}, content SHA-256 {file.sha256}, was tried from:"]
+    if state.state == "corrupt":
+        attempts.insert(0, f"The file that is there is corrupt: {state.problem}")
+    if state.state == "synthetic":
+        attempts.insert(0, f"{state.path} holds synthetic faces, which are not allowed here.")
+    for source in sources:
+        if source.label in out_of_reach:
+            attempts.append(f"  - {source.label}: {out_of_reach[source.label]}")
+            continue
+        for name in source.names(file):
+            where = source.where(file, name)
+            try:
+                content = unpack(source.read(file, name), file.kind)
+                found = content_sha256(content)
+                if found == file.sha256:
+                    log(f"{file.dataset}: {where}: SHA-256 verified")
+                    return content, source.label
+                failure: Exception = SourceFailure(
+                    f"wrong content: SHA-256 {found} ({len(content)} bytes), expected {file.sha256}"
+                )
+            except (SourceFailure, FormatError) as error:
+                failure = error
+            log(f"{file.dataset}: {where}: {failure}")
+            attempts.append(f"  - {where}: {failure}")
+            if isinstance(failure, SourceFailure) and failure.final:
+                out_of_reach[source.label] = str(failure)
+                break
+    raise _NoSource(attempts)
+
+
+def _fall_back(dataset: RawDataset, root: Path, log: Log) -> SourceRecord:
+    """Keep the synthetic faces that are there, or make them."""
+    record = read_record(dataset, root)
+    (file,) = dataset.files
+    state, content = examine(file, root, record)
+    if state.state != "synthetic" or content is None:
+        content = synthetic_faces().tobytes()
+        record = SourceRecord(
+            dataset.name, content_sha256(content), True, {file.name: SYNTHETIC_SOURCE}
+        )
+        # The record first: faces that no record calls synthetic would pass for corrupt ones,
+        # and must never pass for real ones.
+        write_record(dataset, root, record)
+        write_content(state.path, content, file.kind)
+    log(
+        f"{dataset.name}: WARNING: no source gave the real data; {state.path} holds "
+        f"{SYNTHETIC_SOURCE}, and everything made from it is marked so"
+    )
+    return record
+
+
+def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
+    """The error text when every source failed: what was tried, and what to do."""
+    folder = root / "raw" / dataset.name
+    file = dataset.files[0]
+    names = " or ".join(f"{dataset.name}/{name}" for name in file.containers)
+    lines = [
+        f"{dataset.name}: no source gave good data.",
+        *attempts,
+        "What to do, one of:",
+        f"  - check the network connection and run `vaelab fetch {dataset.name}` again;",
+        f"  - set {MIRROR_VARIABLE} (or data.mirror in the configuration) to a folder that has",
+        f"    {names}" + (" and so on;" if len(dataset.files) > 1 else ";"),
+        f"  - put such files into {folder} by hand and run `vaelab fetch {dataset.name}`"
+        + (";" if dataset.has_synthetic else "."),
+    ]
+    if dataset.has_synthetic:
+        lines += [
+            f"  - set data.{dataset.name}.fallback: synthetic, where the preset allows it, to go "
+            "on with",
+            "    procedural faces; the results are then marked so.",
+        ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path, log: Log) -> Iterator[None]:
+    """Hold an advisory lock on a folder, created if need be.
+
+    Without it two fetches would still be safe (files are renamed into place whole), only
+    wasteful; so where a file system cannot lock a folder, the work goes on.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise VaelabError(f"cannot create {folder}: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"another fetch is at work on {folder}; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            log(f"{folder} cannot be locked; going on without a lock")
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""What is in the data folder: which files are there, whether they are good, whence they came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vaelab.data.formats import FormatError, content_sha256, unpack
+from vaelab.data.sources import DATASETS, DataFile, RawDataset, Registry, find_dataset
+from vaelab.errors import VaelabError
+from vaelab.io import read_json, write_json
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file of the data folder, compared with the registry."""
+
+    file: DataFile
+    path: Path
+    state: Literal["verified", "synthetic", "missing", "corrupt"]
+    problem: str = ""
+    """What is wrong with a missing or corrupt file, with the hash found and that expected."""
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """Where the files of a dataset came from; `data/raw/<dataset>/source.json`."""
+
+    dataset: str
+    sha256: str
+    """Of the content of the whole dataset, as `RawDataset.sha256` defines it."""
+    synthetic: bool
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Source of each file."""
+
+    @property
+    def source(self) -> str:
+        """The sources in one line."""
+        return "; ".join(dict.fromkeys(self.files.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as it is written."""
+        return {
+            "dataset": self.dataset,
+            "source": self.source,
+            "synthetic": self.synthetic,
+            "sha256": self.sha256,
+            "files": dict(self.files),
+        }
+
+
+def record_path(dataset: RawDataset, root: Path) -> Path:
+    """Path of a dataset's source record."""
+    return root / "raw" / dataset.name / "source.json"
+
+
+def read_record(dataset: RawDataset, root: Path) -> SourceRecord | None:
+    """The source record, or None where there is none that can be understood.
+
+    A damaged record is no error: it proves nothing either way, and the next fetch renews it.
+    """
+    try:
+        value = read_json(record_path(dataset, root))
+        return SourceRecord(
+            dataset=dataset.name,
+            sha256=str(value["sha256"]),
+            synthetic=value["synthetic"] is True,
+            files={str(name): str(source) for name, source in value["files"].items()},
+        )
+    except (VaelabError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_record(dataset: RawDataset, root: Path, record: SourceRecord) -> None:
+    """Write the source record, unless it already says the same (its date then stays)."""
+    if read_record(dataset, root) != record:
+        write_json(record_path(dataset, root), record.to_json())
+
+
+def examine(
+    file: DataFile, root: Path, record: SourceRecord | None
+) -> tuple[FileState, bytes | None]:
+    """State of one file, and its content where that is verified or synthetic.
+
+    Faces count as synthetic only if the record says so and names their hash; content alone
+    decides what is real.
+    """
+    path = root / file.path
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return FileState(file, path, "missing", f"{path} does not exist"), None
+    except OSError as error:
+        return FileState(file, path, "corrupt", f"{path}: {error.strerror or error}"), None
+    try:
+        # What is kept is never packed, and must not be taken for it.
+        content = data if file.kind == "idx" else unpack(data, file.kind)
+    except FormatError as error:
+        return FileState(file, path, "corrupt", f"{path}: {error}"), None
+    found = content_sha256(content)
+    if found == file.sha256:
+        return FileState(file, path, "verified"), content
+    if file.kind == "faces" and record and record.synthetic and record.sha256 == found:
+        return FileState(file, path, "synthetic"), content
+    problem = f"{path}: content has SHA-256 {found}, expected {file.sha256}"
+    return FileState(file, path, "corrupt", problem), None
+
+
+def verify_dataset(
+    name: str, root: str | Path = "data", registry: Registry = DATASETS
+) -> tuple[FileState, ...]:
+    """State of every file of a dataset, in registry order; nothing is changed.
+
+    Raises:
+        VaelabError: no such dataset.
+    """
+    dataset = find_dataset(name, registry)
+    record = read_record(dataset, Path(root))
+    return tuple(examine(file, Path(root), record)[0] for file in dataset.files)

@@ -1,0 +1,91 @@
+"""Atomic files: written under a temporary name beside the target, then renamed.
+
+A reader, a second run or a killed job therefore never sees half a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaelab.errors import VaelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it replaces `path`.
+
+    Raises:
+        VaelabError: the folder cannot be created or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise VaelabError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a result is as readable as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file for writing ("w" or "wb") that appears at `path` only when complete."""
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding) as stream:
+        yield stream
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN and infinities are refused (they are not JSON)."""
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        VaelabError: the file is missing or is not JSON; the message names it.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError as error:
+        raise VaelabError(f"{path} does not exist") from error
+    except json.JSONDecodeError as error:
+        raise VaelabError(f"{path} is not valid JSON: {error}") from error
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed archive of named arrays."""
+    with atomic_write(path, "wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index; floats with 6 significant digits."""
+    with atomic_write(path) as stream:
+        frame.to_csv(stream, index=False, float_format="%.6g")

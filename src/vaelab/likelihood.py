@@ -1,0 +1,118 @@
+"""Figure 3: marginal likelihoods along the training and, at its end, by every estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.utils import vector_to_parameters
+
+from vaelab.config import LikelihoodSettings
+from vaelab.data import Dataset
+from vaelab.estimators import (
+    Annealing,
+    Estimate,
+    VAEAdapter,
+    annealed,
+    estimates_over_images,
+    kw_appendix_d,
+)
+from vaelab.models import VAE
+from vaelab.spec import RunSpec
+from vaelab.training.device import Compute
+from vaelab.training.loop import stream_seed
+
+# Streams of random numbers, disjoint from those of training and evaluation.
+CURVE, FINAL = 200, 201
+
+
+def likelihood_tables(
+    spec: RunSpec,
+    model: VAE,
+    snapshots: Tensor,
+    samples: Sequence[int],
+    dataset: Dataset,
+    settings: LikelihoodSettings,
+    compute: Compute,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimates of mean log p(x) over the first training and test images.
+
+    The images and the noise are the same for every snapshot, so the curves show the models'
+    change and not a new draw of images, as the report's do.
+
+    Args:
+        spec: the run.
+        model: its network; left with the weights of the last snapshot.
+        snapshots: flat weights (S, P) in the order of `model.parameters()`.
+        samples: training images seen at each snapshot.
+        dataset: images.
+        settings: how many images and latent samples.
+        compute: device; the networks run in float32, sums in float64.
+
+    Returns:
+        The curve (samples, split, estimator, nats, se, images, z_samples) and the estimates
+        at the end (split, estimator, nats, se, images, z_samples, diagnostic).
+    """
+    images = {
+        "train": dataset.train_images[: spec.train_subset],
+        "test": dataset.test_images,
+    }
+    model = model.to(compute.device).eval()
+    curve, final = [], []
+    for seen, weights in zip(samples, snapshots.to(compute.device), strict=True):
+        with torch.no_grad():
+            vector_to_parameters(weights, model.parameters())
+        for split, pixels in images.items():
+            x = _batch(pixels[: settings.images], compute.device)
+            generator = _generator(CURVE, compute.device)
+            estimates = estimates_over_images(
+                VAEAdapter(model), x, settings.curve_samples, generator
+            )
+            curve += [
+                {"samples": seen, "split": split, **_row(name, estimate)}
+                for name, estimate in estimates.items()
+            ]
+    for split, pixels in images.items():
+        x = _batch(pixels[: settings.images], compute.device)
+        few = x[: settings.final_images]
+        generator = _generator(FINAL, compute.device)
+        adapter = VAEAdapter(model)
+        estimates = estimates_over_images(adapter, x, settings.final_samples, generator)
+        estimates["kw_d"] = kw_appendix_d(adapter, few, generator)
+        estimates["ais"] = annealed(
+            adapter,
+            few,
+            generator,
+            settings=Annealing(
+                start="proposal",
+                temperatures=settings.temperatures,
+                chains=settings.chains,
+                pilot_chains=2,
+            ),
+        )
+        final += [
+            {"split": split, **_row(name, estimate), "diagnostic": estimate.note()}
+            for name, estimate in estimates.items()
+        ]
+    return pd.DataFrame(curve), pd.DataFrame(final)
+
+
+def _row(name: str, estimate: Estimate) -> dict[str, object]:
+    return {
+        "estimator": name,
+        "nats": estimate.mean,
+        "se": estimate.se,
+        "images": estimate.images,
+        "z_samples": estimate.z_samples,
+    }
+
+
+def _batch(pixels: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / 255.0).to(device)
+
+
+def _generator(stream: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(stream_seed(0, stream))

@@ -1,0 +1,64 @@
+"""The digit classifier and the measures that rest on it, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vaelab.config import Config
+from vaelab.data import load
+from vaelab.io import write_json
+from vaelab.measures import measure_runs, reference
+from vaelab.models.classifier import (
+    classify,
+    load_classifier,
+    save_classifier,
+    train_classifier,
+)
+from vaelab.results import Results
+from vaelab.spec import Runs
+from vaelab.training.device import configure_process, resolve_compute
+
+# The classifier judges all seeds' images alike, so it has a seed of its own.
+CLASSIFIER_SEED = 0
+
+
+def classifier_path(config: Config) -> Path:
+    """Weights of the digit classifier."""
+    return config.folder / "checkpoints" / "classifier.safetensors"
+
+
+def train_and_save_classifier(
+    config: Config, *, threads: int = 1, log: Callable[[str], None] = print
+) -> None:
+    """Train the digit classifier on MNIST's 60 000 training images."""
+    configure_process(threads)
+    data = load("mnist", config.data.root)
+    state = train_classifier(
+        data.train_images,
+        data.train_labels,
+        epochs=config.classifier.epochs,
+        seed=CLASSIFIER_SEED,
+        threads=threads,
+        precision=resolve_compute("cpu", config.precision).precision,
+    )
+    save_classifier(classifier_path(config), state)
+    log(f"classifier: {config.classifier.epochs} epochs")
+
+
+def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
+    """Write measures.json for every evaluated run with generated digits."""
+    configure_process(threads)
+    model = load_classifier(classifier_path(config))
+
+    data = load("mnist", config.data.root)
+    real = reference(
+        lambda images: classify(model, images),
+        data.train_images,
+        data.test_images,
+        data.test_labels,
+    )
+    measured = measure_runs(
+        Results(config.folder, runs.alias), lambda images: classify(model, images), real
+    )
+    write_json(config.folder / "measures.json", measured)

@@ -1,0 +1,247 @@
+"""Training and evaluating one run as files: idempotent, resumable, verified.
+
+A run whose checkpoint carries the fingerprint that is asked for, and whose bytes are those
+its provenance records, is never trained again, whatever made the workflow ask. The same
+holds for its evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vaelab.config import Config
+from vaelab.data import Dataset, load
+from vaelab.errors import VaelabError
+from vaelab.evaluation import EVALUATION_SCHEMA, evaluate
+from vaelab.io import read_json, write_csv, write_json, write_npz
+from vaelab.likelihood import likelihood_tables
+from vaelab.models import VAE, VQVAE, build
+from vaelab.provenance import git_state, versions
+from vaelab.spec import Run, fingerprint
+from vaelab.training.device import Compute, configure_process, resolve_compute
+from vaelab.training.loop import train
+from vaelab.training.state import file_sha256, load_tensors, save_tensors
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of one run under results/<preset>."""
+
+    folder: Path
+    run_id: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights."""
+        return self.folder / "checkpoints" / f"{self.run_id}.safetensors"
+
+    @property
+    def snapshots(self) -> Path:
+        """Weights along the training (likelihood runs only)."""
+        return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
+
+    @property
+    def resume(self) -> Path:
+        """State of a training under way; undeclared to Snakemake, so that a rerun keeps it."""
+        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.safetensors"
+
+    def text(self, name: str) -> Path:
+        """A file of results/<preset>/runs/<run>."""
+        return self.folder / "runs" / self.run_id / name
+
+
+def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+    """Train a run unless its verified result is there; write checkpoint, history, provenance.
+
+    Raises:
+        VaelabError: unusable data, a diverged training, or `require_cached` and no result.
+    """
+    files = RunFiles(config.folder, run.id)
+    dataset = _dataset(config, run)
+    identity = fingerprint(run.spec, run.seed, dataset.sha256)
+    reason = _stale(files, run, identity)
+    if reason is None:
+        log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
+        for path in (files.checkpoint, files.text("history.csv"), files.text("provenance.json")):
+            path.touch()
+        return
+    if config.require_cached:
+        raise VaelabError(f"{run.id} would have to be trained ({reason}), but require_cached is on")
+    log(f"{run.id}: training, because {reason}")
+    compute = _compute(config, threads)
+    started = time.monotonic()
+    result = train(
+        run.id,
+        run.spec,
+        run.seed,
+        dataset,
+        compute,
+        resume=files.resume,
+        resume_seconds=config.checkpoint_seconds,
+        log=log,
+    )
+    metadata = {"run": run.id, "fingerprint": identity}
+    if result.snapshots is not None:
+        save_tensors(
+            files.snapshots,
+            {"weights": result.snapshots},
+            metadata | {"samples": result.snapshot_samples},
+        )
+    save_tensors(files.checkpoint, result.state, metadata)
+    write_csv(files.text("history.csv"), pd.DataFrame(result.history))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    write_json(
+        files.text("provenance.json"),
+        {
+            "run": run.id,
+            "fingerprint": identity,
+            "checkpoint_sha256": file_sha256(files.checkpoint),
+            "spec": run.spec.model_dump(mode="json"),
+            "seed": run.seed,
+            "dataset": {
+                "name": dataset.name,
+                "sha256": dataset.sha256,
+                "synthetic": dataset.synthetic,
+            },
+            "git": git_state(),
+            "versions": versions(),
+            "device": compute.device.type,
+            "precision": compute.precision,
+            "threads": threads,
+            "samples": run.spec.samples,
+            "train_seconds": round(result.seconds, 3),
+            "wall_seconds": round(time.monotonic() - started, 3),
+            "core_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        },
+    )
+    files.resume.unlink(missing_ok=True)
+
+
+def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+    """Evaluate a trained run unless this very evaluation is there.
+
+    Raises:
+        VaelabError: the run has not been trained, or its checkpoint is not the one recorded.
+    """
+    files = RunFiles(config.folder, run.id)
+    provenance = read_json(files.text("provenance.json"))
+    found = file_sha256(files.checkpoint) if files.checkpoint.is_file() else "missing"
+    if found != provenance["checkpoint_sha256"]:
+        raise VaelabError(
+            f"{files.checkpoint}: SHA-256 {found}, but provenance.json records "
+            f"{provenance['checkpoint_sha256']}; delete the checkpoint and train the run again"
+        )
+    settings = config.evaluation.model_dump(mode="json")
+    if run.spec.snapshots:
+        settings |= config.likelihood.model_dump(mode="json")
+    identity = _digest([EVALUATION_SCHEMA, provenance["checkpoint_sha256"], settings])
+    if _evaluated(files, run, identity):
+        log(f"{run.id}: evaluation REUSED")
+        for name in evaluation_files(run):
+            files.text(name).touch()
+        return
+    dataset = _dataset(config, run)
+    compute = _compute(config, threads)
+    model = load_model(files.checkpoint, run)
+    metrics, arrays = evaluate(run.spec, model, dataset, config.evaluation, compute)
+    if run.spec.snapshots:
+        tensors, metadata = load_tensors(files.snapshots)
+        curves, final = likelihood_tables(
+            run.spec,
+            model,
+            tensors["weights"],
+            metadata["samples"],
+            dataset,
+            config.likelihood,
+            compute,
+        )
+        write_csv(files.text("likelihood.csv"), curves)
+        write_csv(files.text("likelihood_final.csv"), final)
+    write_npz(files.text("arrays.npz"), arrays)
+    write_json(
+        files.text("metrics.json"),
+        {
+            "run": run.id,
+            "name": run.name,
+            "seed": run.seed,
+            "preset": config.preset,
+            "spec": run.spec.model_dump(mode="json") | {"seed": run.seed},
+            "samples": run.spec.samples,
+            **metrics,
+            "evaluation": identity,
+        },
+    )
+    log(f"{run.id}: evaluated")
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """Names of the files that the evaluation of a run writes."""
+    names = ["metrics.json", "arrays.npz"]
+    return names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.snapshots else names
+
+
+def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
+    """The network of a run with its trained weights."""
+    tensors, _ = load_tensors(checkpoint)
+    model = build(run.spec)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise VaelabError(f"{checkpoint} does not hold the weights of {run.id}: {error}") from error
+    return model
+
+
+def _stale(files: RunFiles, run: Run, identity: str) -> str | None:
+    """Why the run's files are not the result that is asked for; None when they are."""
+    try:
+        provenance = read_json(files.text("provenance.json"))
+    except VaelabError:
+        return "it has not been trained"
+    if provenance.get("fingerprint") != identity:
+        return "its fingerprint changed"
+    if not files.checkpoint.is_file():
+        return "its checkpoint is missing"
+    if file_sha256(files.checkpoint) != provenance.get("checkpoint_sha256"):
+        return "its checkpoint is not the one its provenance records"
+    if not files.text("history.csv").is_file():
+        return "its history is missing"
+    if run.spec.snapshots and not files.snapshots.is_file():
+        return "its snapshots are missing"
+    return None
+
+
+def _evaluated(files: RunFiles, run: Run, identity: str) -> bool:
+    try:
+        metrics = read_json(files.text("metrics.json"))
+    except VaelabError:
+        return False
+    there = all(files.text(name).is_file() for name in evaluation_files(run))
+    return there and metrics.get("evaluation") == identity
+
+
+def _dataset(config: Config, run: Run) -> Dataset:
+    return load(
+        run.spec.dataset,
+        Path(config.data.root),
+        allow_synthetic=config.data.frey.fallback == "synthetic",
+    )
+
+
+def _compute(config: Config, threads: int) -> Compute:
+    configure_process(threads)
+    return resolve_compute(config.device, config.precision)
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

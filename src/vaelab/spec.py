@@ -1,0 +1,322 @@
+"""RunSpec: everything that determines a trained model, and the table that lists the runs.
+
+`config/runs.tsv` states the report's protocol, one row a trained model. A preset changes
+recipe and budget through `training`; this module resolves both into frozen specs. Two runs
+with equal specs are one training: `Runs.alias` maps every name to the run that holds it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vaelab.config import Config, Group, Recipe, explain
+from vaelab.errors import VaelabError
+
+# Bumped whenever the same spec and seed would train to different weights, so that
+# checkpoints of the old semantics are not taken for the new ones.
+TRAINING_SCHEMA = 1
+
+MNIST_PIXELS, FREY_PIXELS = 784, 560
+DIGITS = 10
+
+
+class RunSpec(BaseModel):
+    """One training, resolved. Field order is the order of the canonical JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Literal["mnist", "frey"] = Field(description="Dataset.")
+    train_subset: int | None = Field(
+        None, ge=1, description="Only the first n training images; empty for all."
+    )
+    model: Literal["vae", "vqvae"] = Field("vae", description="Model family.")
+    trunks: Literal["shared", "separate"] = Field(
+        "separate",
+        description="Encoder: one trunk with two heads (`shared`, the report's Figures 1 to 5) or "
+        "two MLPs, for mean and log-variance (`separate`, all its later models).",
+    )
+    activation: Literal["tanh", "relu"] = Field("relu", description="Hidden activation.")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="Hidden widths in encoder order, joined by `-`; the decoder mirrors them."
+    )
+    latent_dim: int = Field(ge=1, description="Latent dimensions; for the VQ-VAE the code length.")
+    likelihood: Literal["bernoulli", "gaussian", "gaussian_fixed", "mse"] = Field(
+        "bernoulli",
+        description="Decoder: Bernoulli on logits, Gaussian with a learned variance per pixel, "
+        "Gaussian with one fixed variance, or (VQ-VAE) mean squared error.",
+    )
+    beta: float = Field(
+        1.0, ge=0, description="Weight of the KL term; for the VQ-VAE of the commitment loss."
+    )
+    condition: Literal["none", "scalar", "onehot"] = Field(
+        "none", description="How the label enters encoder and decoder (CVAE)."
+    )
+    method: Literal["aevb", "wake_sleep", "mcem"] = Field(
+        "aevb", description="Training algorithm; the others are baselines."
+    )
+    optimizer: Literal["adagrad", "adam"] = Field("adagrad", description="Optimiser.")
+    learning_rate: float = Field(gt=0, description="(Peak) learning rate.")
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="Decay of Adam's second moment.")
+    batch_size: int = Field(100, ge=1, description="Images per step.")
+    init: Literal["normal", "default"] = Field(
+        "normal", description="Initial weights: N(0, sd 0.01), or PyTorch's default."
+    )
+    output_bias: bool = Field(
+        False, description="Start the output bias at the logits of the mean training image."
+    )
+    schedule: Literal["constant", "cosine"] = Field("constant", description="Learning rate.")
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of samples with a rising rate.")
+    samples: int = Field(ge=1, description="Training images seen in all.")
+    codebook_size: int = Field(0, ge=0, description="Codes of the VQ-VAE, else 0.")
+    history_points: int = Field(30, ge=2, description="Evaluations along the training.")
+    history_images: int = Field(1000, ge=1, description="Images per split and evaluation.")
+    snapshots: int = Field(0, ge=0, description="Snapshots of the weights along the training.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> RunSpec:
+        if self.condition != "none" and self.dataset == "frey":
+            raise ValueError("Frey Face has no labels to condition on")
+        if self.model == "vqvae":
+            if self.dataset != "mnist":
+                raise ValueError("the VQ-VAE is defined for MNIST images only")
+            if self.hidden or self.condition != "none" or self.likelihood != "mse":
+                raise ValueError("a VQ-VAE takes no hidden widths and no condition, and uses mse")
+            if self.codebook_size < 2:
+                raise ValueError("a VQ-VAE needs a codebook_size of at least 2")
+        elif self.likelihood == "mse" or self.codebook_size:
+            raise ValueError("likelihood mse and codebook_size belong to the VQ-VAE")
+        if self.method != "aevb" and (self.model != "vae" or self.condition != "none"):
+            raise ValueError("the baselines train unconditional VAEs only")
+        limit = 60_000 if self.dataset == "mnist" else 1565
+        if self.train_subset is not None and self.train_subset > limit:
+            raise ValueError(f"train_subset is at most {limit} on {self.dataset}")
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return MNIST_PIXELS if self.dataset == "mnist" else FREY_PIXELS
+
+    @property
+    def condition_dim(self) -> int:
+        """Numbers that the condition adds to the encoder's and the decoder's input."""
+        return {"none": 0, "scalar": 1, "onehot": DIGITS}[self.condition]
+
+    @property
+    def architecture(self) -> tuple[int, ...]:
+        """The report's h = [h1, ..., hn]: hidden widths, then the latent dimension."""
+        return (*self.hidden, self.latent_dim)
+
+    def canonical(self) -> str:
+        """Canonical JSON: fixed field order, no spaces; equal for equal specs."""
+        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+
+
+def fingerprint(spec: RunSpec, seed: int, dataset_sha256: str) -> str:
+    """SHA-256 over all that determines the trained weights on a given machine and precision."""
+    parts = [spec.canonical(), str(seed), dataset_sha256, str(TRAINING_SCHEMA)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class RunRow(BaseModel):
+    """One row of config/runs.tsv: the report's protocol for one trained model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Stable name of the run.")
+    group: Group = Field(description="Group whose budget and recipe a preset may change.")
+    used_by: tuple[str, ...] = Field(
+        description="Targets that need the run, joined by `;` (figure_01, table_1, ...)."
+    )
+    when: Literal["always", "baselines", "extras"] = Field(
+        "always", description="Config switch that the run waits for."
+    )
+    spec: RunSpec
+
+    @field_validator("used_by")
+    @classmethod
+    def _targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for target in value:
+            if not re.fullmatch(r"figure_(0[1-9]|1[0-5])|table_[1-3]|page", target):
+                raise ValueError(f"unknown target {target!r}; figure_01..figure_15, table_1..3")
+        return value
+
+
+# Columns of the table that are not fields of the spec.
+ROW_COLUMNS = ("run", "group", "used_by", "when")
+SPEC_COLUMNS = (
+    *("dataset", "train_subset", "model", "trunks", "activation", "hidden", "latent_dim"),
+    *("likelihood", "beta", "condition", "method", "optimizer", "learning_rate", "batch_size"),
+    *("init", "samples", "codebook_size"),
+)
+
+
+def read_rows(path: str | Path) -> list[RunRow]:
+    """Read and validate the run table.
+
+    Raises:
+        VaelabError: names the file, the row, the column and what is allowed.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t")
+            header, records = reader.fieldnames or [], list(reader)
+    except FileNotFoundError as error:
+        raise VaelabError(f"{path} does not exist") from error
+    expected = [*ROW_COLUMNS, *SPEC_COLUMNS]
+    if list(header) != expected:
+        unknown = sorted(set(header) - set(expected))
+        missing = sorted(set(expected) - set(header))
+        raise VaelabError(
+            f"{path}: the columns must be {', '.join(expected)}"
+            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+        )
+    rows: list[RunRow] = []
+    problems: list[str] = []
+    for record in records:
+        try:
+            rows.append(_row(record))
+        except ValidationError as error:
+            name = record.get("run") or "?"
+            problems.append(explain(error, lambda _, name=name: f"{path}, run {name!r}"))
+    names = [row.run for row in rows]
+    problems += [f"  {path}: run {n!r} is listed twice" for n in {*names} if names.count(n) > 1]
+    if problems:
+        raise VaelabError("The run table is not valid.\n" + "\n".join(problems))
+    return rows
+
+
+def _row(record: Mapping[str, str | None]) -> RunRow:
+    """A table row from its text cells; empty cells take the field's default."""
+    cells = {k: v.strip() for k, v in record.items() if v is not None and v.strip()}
+    spec: dict[str, Any] = {k: cells[k] for k in SPEC_COLUMNS if k in cells}
+    if "hidden" in spec:
+        spec["hidden"] = tuple(spec["hidden"].split("-"))
+    for key in ("samples", "train_subset"):
+        # 1.2e8 reads better than 120000000 in a table of budgets.
+        if key in spec and re.fullmatch(r"[0-9.]+e[0-9]+", spec[key]):
+            spec[key] = round(float(spec[key]))
+    row: dict[str, Any] = {k: cells[k] for k in ("run", "group", "when") if k in cells}
+    row["used_by"] = tuple(cells["used_by"].split(";")) if "used_by" in cells else ()
+    return RunRow.model_validate({**row, "spec": spec})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A spec and a seed under a name; `id` names its files."""
+
+    name: str
+    seed: int
+    spec: RunSpec
+
+    @property
+    def id(self) -> str:
+        """<name>-s<seed>."""
+        return f"{self.name}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The resolved run table.
+
+    Attributes:
+        by_id: every training there is, by id; specs are distinct per seed.
+        alias: run name -> ids (one per seed) that hold its results.
+        used_by: target -> names of the runs it needs.
+        template: the report's benchmark spec from which the search's probes are made.
+    """
+
+    by_id: dict[str, Run]
+    alias: dict[str, tuple[str, ...]]
+    used_by: dict[str, tuple[str, ...]]
+    probe: RunSpec
+
+    def ids(self, names: Iterable[str]) -> list[str]:
+        """The distinct ids behind `names`, in order."""
+        return list(dict.fromkeys(i for name in names for i in self.alias[name]))
+
+    def run(self, run_id: str) -> Run:
+        """The run behind an id: one of the table, or a probe `arch_<widths>-s<seed>`.
+
+        Raises:
+            VaelabError: neither; the message lists the known names.
+        """
+        if run_id in self.by_id:
+            return self.by_id[run_id]
+        match = re.fullmatch(r"arch_((?:[1-9]\d*_)*)([1-9]\d*)-s(\d+)", run_id)
+        if match is None:
+            known = ", ".join(sorted(self.alias))
+            raise VaelabError(f"there is no run {run_id!r}; config/runs.tsv has: {known}")
+        hidden = tuple(int(width) for width in match[1].split("_") if width)
+        spec = self.probe.model_copy(update={"hidden": hidden, "latent_dim": int(match[2])})
+        return Run(run_id.rsplit("-s", 1)[0], int(match[3]), spec)
+
+
+def resolve(config: Config, root: Path = Path()) -> Runs:
+    """Apply the preset's recipe and budget to every row of the run table.
+
+    Raises:
+        VaelabError: a bad table, or a preset that names a run which the table lacks.
+    """
+    rows = read_rows(root / config.runs)
+    unknown = sorted(set(config.training.runs) - {row.run for row in rows})
+    if unknown:
+        raise VaelabError(
+            f"preset {config.preset}: training.runs names {', '.join(unknown)}, "
+            f"which {config.runs} lacks"
+        )
+    switches = {"always": True, "baselines": config.baselines, "extras": config.extras}
+    by_id: dict[str, Run] = {}
+    alias: dict[str, tuple[str, ...]] = {}
+    used_by: dict[str, list[str]] = {}
+    holders: dict[str, str] = {}
+    probe: RunSpec | None = None
+    for row in rows:
+        if not switches[row.when]:
+            continue
+        spec = _apply(config, row)
+        if row.group == "architecture" and probe is None:
+            probe = spec
+        holder = holders.setdefault(spec.canonical(), row.run)
+        if holder == row.run:
+            for seed in config.seeds:
+                run = Run(row.run, seed, spec)
+                by_id[run.id] = run
+        alias[row.run] = tuple(f"{holder}-s{seed}" for seed in config.seeds)
+        for target in row.used_by:
+            used_by.setdefault(target, []).append(row.run)
+    if probe is None:
+        raise VaelabError(f"{config.runs} has no run of group architecture")
+    return Runs(by_id, alias, {t: tuple(n) for t, n in used_by.items()}, probe)
+
+
+def _apply(config: Config, row: RunRow) -> RunSpec:
+    """The row's spec with the preset's overrides: default, then group, then run."""
+    training = config.training
+    layers = [
+        training.default,
+        training.groups.get(row.group, Recipe()),
+        training.runs.get(row.run, Recipe()),
+    ]
+    changes: dict[str, Any] = {
+        "history_points": config.history.points,
+        "history_images": config.history.images,
+        "snapshots": config.likelihood.snapshots if row.group == "likelihood" else 0,
+    }
+    for layer in layers:
+        changes |= layer.model_dump(exclude_none=True)
+    try:
+        return RunSpec.model_validate(row.spec.model_dump() | changes)
+    except ValidationError as error:
+        problems = explain(error, lambda _: f"preset {config.preset}, run {row.run!r}")
+        raise VaelabError("The run is not possible.\n" + problems) from error

@@ -1,0 +1,5 @@
+"""Training: a spec and a seed in, weights and a history out."""
+
+from vaelab.training.loop import TrainingResult, train
+
+__all__ = ["TrainingResult", "train"]

@@ -1,0 +1,60 @@
+"""All parameters of a model in one buffer, so that the optimiser makes one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """Re-homes a model's parameters in one float32 buffer with one gradient buffer.
+
+    The model keeps working: its parameters are views. For bf16 products a bf16 copy of the
+    buffer is kept beside the float32 master, with a bf16 gradient buffer; in float32 both are
+    the master's own.
+
+    Attributes:
+        master: float32 weights (P,), a parameter with `.grad`.
+        weights: name -> view in the compute type.
+        gradients: name -> view in the compute type that backward passes write.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        named = list(model.named_parameters())
+        self._shapes = {name: p.shape for name, p in named}
+        self.master = nn.Parameter(torch.cat([p.detach().reshape(-1) for _, p in named]))
+        self.master.grad = torch.zeros_like(self.master)
+        for (_, parameter), view, grad in zip(
+            named,
+            self._views(self.master.detach()).values(),
+            self._views(self.master.grad).values(),
+            strict=True,
+        ):
+            parameter.data = view
+            parameter.grad = grad
+        if dtype == torch.float32:
+            self._compute, self._compute_grad = self.master.detach(), self.master.grad
+        else:
+            self._compute = self.master.detach().to(dtype)
+            self._compute_grad = torch.zeros_like(self._compute)
+        self._separate = dtype != torch.float32
+        self.weights = self._views(self._compute)
+        self.gradients = self._views(self._compute_grad)
+
+    def _views(self, flat: Tensor) -> dict[str, Tensor]:
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        pieces = flat.split(sizes)
+        return {
+            name: piece.view(shape)
+            for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
+        }
+
+    def publish(self) -> None:
+        """Copy the master weights to the compute type (after an optimiser step or a load)."""
+        if self._separate:
+            self._compute.copy_(self.master.detach())
+
+    def collect(self) -> None:
+        """Copy the compute type's gradients to the master's gradient."""
+        if self._separate:
+            self.master.grad.copy_(self._compute_grad)

@@ -1,0 +1,381 @@
+"""The training loop: deterministic, resumable at any step, the same for every model."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.data import Dataset
+from vaelab.errors import VaelabError
+from vaelab.models import VAE, VQVAE, build
+from vaelab.objectives import elbo_terms, vq_terms
+from vaelab.spec import RunSpec, fingerprint
+from vaelab.training.device import Compute
+from vaelab.training.flat import FlatParameters
+from vaelab.training.gradients import FusedGradients, gradients_for
+from vaelab.training.state import load_tensors, save_tensors
+
+# Streams of random numbers of one run; each is seeded from (seed, stream, counter), so that
+# none depends on how much another has drawn.
+INIT, SHUFFLE, NOISE, HISTORY = range(4)
+
+# Steps between two looks at whether the weights are still finite.
+FINITE_EVERY = 200
+
+
+def stream_seed(seed: int, stream: int, counter: int = 0) -> int:
+    """A 63-bit seed for one stream of a run."""
+    words = np.random.SeedSequence([seed, stream, counter]).generate_state(2, np.uint32)
+    return (int(words[0]) << 31) ^ int(words[1])
+
+
+def learning_rate(spec: RunSpec, seen: int) -> float:
+    """Rate of the step that ends at `seen` samples: linear warm-up, then constant or cosine."""
+    warm = spec.warmup * spec.samples
+    if seen < warm:
+        return spec.learning_rate * seen / warm
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    progress = (seen - warm) / max(1.0, spec.samples - warm)
+    return spec.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def history_grid(spec: RunSpec) -> list[int]:
+    """Sample counts at which the history is logged: log-spaced, first step to last."""
+    first = min(spec.batch_size, spec.samples)
+    grid = np.geomspace(first, spec.samples, spec.history_points)
+    return sorted({round(float(value)) for value in grid})
+
+
+def snapshot_grid(spec: RunSpec) -> list[int]:
+    """Sample counts at which weights are kept: equally spaced, the last included."""
+    return [round(spec.samples * (i + 1) / spec.snapshots) for i in range(spec.snapshots)]
+
+
+@dataclass
+class TrainingResult:
+    """What a training leaves.
+
+    Attributes:
+        state: the model's tensors by name, on the CPU.
+        history: one row per logged point.
+        snapshots: stacked flat weights (snapshots, P), or None.
+        snapshot_samples: samples seen at each snapshot.
+        seconds: wall-clock spent training, over all resumed parts.
+    """
+
+    state: dict[str, Tensor]
+    history: list[dict[str, float]]
+    snapshots: Tensor | None
+    snapshot_samples: list[int]
+    seconds: float
+
+
+@dataclass
+class _Progress:
+    """How far a training is; everything here is in the resume file."""
+
+    seen: int = 0
+    epoch: int = 0
+    position: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    snapshot_samples: list[int] = field(default_factory=list)
+
+
+class _Training:
+    """One run in progress."""
+
+    def __init__(
+        self, name: str, spec: RunSpec, seed: int, dataset: Dataset, compute: Compute
+    ) -> None:
+        self.name, self.spec, self.seed, self.compute = name, spec, seed, compute
+        self.fingerprint = fingerprint(spec, seed, dataset.sha256)
+        generator = torch.Generator().manual_seed(stream_seed(seed, INIT))
+        self.model = build(spec, generator)
+        if spec.output_bias and isinstance(self.model, VAE):
+            _set_output_bias(self.model, dataset.train_images[: spec.train_subset])
+        self.model.to(compute.device)
+        fused = isinstance(self.model, VAE)
+        self.flat = FlatParameters(self.model, compute.dtype if fused else torch.float32)
+        self.gradients = gradients_for(self.model, self.flat, spec.beta, compute.dtype)
+        self.optimizer = _optimizer(spec, self.flat.master)
+        self.noise = torch.Generator(compute.device).manual_seed(stream_seed(seed, NOISE))
+        # The Gaussian's density is sharp enough to see bf16's rounding of the pixels.
+        kept = compute.dtype if isinstance(self.gradients, FusedGradients) else torch.float32
+        self.images = _images(
+            dataset.train_images[: spec.train_subset],
+            compute.device,
+            kept if spec.likelihood == "bernoulli" else torch.float32,
+        )
+        self.labels = None
+        if spec.condition != "none":
+            self.labels = self.model.embed(torch.from_numpy(dataset.train_labels.copy())).to(
+                compute.device
+            )
+        self.probes = {
+            "train": self._probe(dataset.train_images[: spec.train_subset], dataset.train_labels),
+            "test": self._probe(dataset.test_images, dataset.test_labels),
+        }
+        self.progress = _Progress()
+        self.snapshots: list[Tensor] = []
+        self.order = self._shuffle(0)
+
+    def _probe(self, images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, ...]:
+        """Fixed images, conditions and noise of the history."""
+        n = min(self.spec.history_images, len(images))
+        x = _images(images[:n], self.compute.device, torch.float32)
+        c = None
+        if self.spec.condition != "none":
+            c = self.model.embed(torch.from_numpy(labels[:n].copy())).to(self.compute.device)
+        generator = torch.Generator().manual_seed(stream_seed(0, HISTORY))
+        eps = torch.randn(n, self.spec.latent_dim, generator=generator)
+        return x, c, eps.to(self.compute.device)
+
+    def _shuffle(self, epoch: int) -> Tensor:
+        """The order of an epoch, from the seed and the epoch's number alone."""
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, SHUFFLE, epoch))
+        return torch.randperm(len(self.images), generator=generator).to(self.compute.device)
+
+    def step(self) -> None:
+        """One optimiser step on the next batch."""
+        spec, progress = self.spec, self.progress
+        if progress.position == len(self.images):
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            self.order = self._shuffle(progress.epoch)
+        take = min(
+            spec.batch_size, len(self.images) - progress.position, spec.samples - progress.seen
+        )
+        index = self.order[progress.position : progress.position + take]
+        progress.position += take
+        progress.seen += take
+        progress.steps += 1
+        x = self.images.index_select(0, index)
+        c = None if self.labels is None else self.labels.index_select(0, index)
+        eps = torch.randn(
+            take, spec.latent_dim, generator=self.noise, device=self.compute.device
+        )
+        self.gradients(x, c, eps)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(spec, progress.seen)
+        self.optimizer.step()
+        self.flat.publish()
+
+    @torch.no_grad()
+    def log_history(self) -> dict[str, float]:
+        """Evaluate on the fixed images and append a row."""
+        row: dict[str, float] = {
+            "samples": self.progress.seen,
+            "seconds": round(self.progress.seconds, 3),
+        }
+        self.model.eval()
+        for split, (x, c, eps) in self.probes.items():
+            with torch.autocast(
+                x.device.type, self.compute.dtype, enabled=self.compute.precision == "bf16"
+            ):
+                values = _measure(self.model, self.spec.beta, x, c, eps)
+            row |= {f"{split}_{key}": value for key, value in values.items()}
+        self.model.train()
+        if not all(math.isfinite(value) for value in row.values()):
+            raise self._diverged()
+        self.progress.history.append(row)
+        return row
+
+    def check_finite(self) -> None:
+        """Stop a run whose weights are no longer numbers."""
+        if not math.isfinite(self.flat.master.detach().sum().item()):
+            raise self._diverged()
+
+    def _diverged(self) -> VaelabError:
+        return VaelabError(
+            f"{self.name} diverged: its loss is not finite after {self.progress.seen} samples "
+            f"(optimizer {self.spec.optimizer}, learning_rate {self.spec.learning_rate:g}). "
+            "Lower the learning rate or change the recipe of this run."
+        )
+
+    def save(self, path: Path) -> None:
+        """Write everything the rest of the training depends on."""
+        tensors = {"master": self.flat.master.detach(), "noise": self.noise.get_state()}
+        for key, value in self.optimizer.state[self.flat.master].items():
+            tensors[f"optimizer.{key}"] = value
+        tensors |= {f"buffer.{name}": value for name, value in self.model.named_buffers()}
+        if self.snapshots:
+            tensors["snapshots"] = torch.stack(self.snapshots)
+        metadata = {
+            "fingerprint": self.fingerprint,
+            "precision": self.compute.precision,
+            "device": self.compute.device.type,
+            **vars(self.progress),
+        }
+        save_tensors(path, tensors, metadata)
+
+    def load(self, path: Path) -> bool:
+        """Restore a state written by `save`; False when it belongs to another training."""
+        tensors, metadata = load_tensors(path)
+        own = (self.fingerprint, self.compute.precision, self.compute.device.type)
+        if own != tuple(metadata.pop(key, None) for key in ("fingerprint", "precision", "device")):
+            return False
+        self.progress = _Progress(**metadata)
+        with torch.no_grad():
+            self.flat.master.copy_(tensors["master"])
+        self.flat.publish()
+        self.noise.set_state(tensors["noise"])
+        state = self.optimizer.state[self.flat.master]
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                state[key.removeprefix("optimizer.")] = value.to(self.compute.device)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(tensors[f"buffer.{name}"])
+        self.snapshots = list(tensors["snapshots"]) if "snapshots" in tensors else []
+        self.order = self._shuffle(self.progress.epoch)
+        return True
+
+
+def train(
+    name: str,
+    spec: RunSpec,
+    seed: int,
+    dataset: Dataset,
+    compute: Compute,
+    *,
+    resume: Path,
+    resume_seconds: float = 60.0,
+    log: Callable[[str], None] = print,
+) -> TrainingResult:
+    """Train one run to its end, from its resume file if there is a fitting one.
+
+    Args:
+        name: the run's id, for messages.
+        spec: what to train.
+        seed: RNG seed.
+        dataset: images uint8 and labels.
+        compute: device and precision.
+        resume: file of the resumable state; written about every `resume_seconds` and when
+            the process is asked to end, deleted by the caller once results are stored.
+        resume_seconds: wall-clock between two states. It does not change the result.
+        log: takes one line of text per logged point.
+
+    Raises:
+        VaelabError: the loss or the weights are no longer finite.
+    """
+    training = _Training(name, spec, seed, dataset, compute)
+    progress = training.progress
+    if resume.exists():
+        if training.load(resume):
+            progress = training.progress
+            log(f"{name}: resumed at {progress.seen} of {spec.samples} samples")
+        else:
+            log(f"{name}: {resume} belongs to another training; starting anew")
+    pending = [point for point in history_grid(spec) if point > progress.seen]
+    snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
+    last_save = clock = time.monotonic()
+    spent = progress.seconds
+    with _termination() as asked_to_end:
+        while progress.seen < spec.samples:
+            training.step()
+            if progress.steps % FINITE_EVERY == 0:
+                training.check_finite()
+            now = time.monotonic()
+            progress.seconds = spent + now - clock
+            if pending and progress.seen >= pending[0]:
+                pending = [point for point in pending if point > progress.seen]
+                log(_progress_line(name, spec, progress, training.log_history()))
+            if snapshots and progress.seen >= snapshots[0]:
+                snapshots = snapshots[1:]
+                training.snapshots.append(training.flat.master.detach().cpu().clone())
+                progress.snapshot_samples.append(progress.seen)
+            if asked_to_end or now - last_save >= resume_seconds:
+                training.save(resume)
+                last_save = now
+            if asked_to_end:
+                raise SystemExit(128 + asked_to_end[0])
+    training.check_finite()
+    return TrainingResult(
+        state={key: value.cpu().clone() for key, value in training.model.state_dict().items()},
+        history=progress.history,
+        snapshots=torch.stack(training.snapshots) if training.snapshots else None,
+        snapshot_samples=progress.snapshot_samples,
+        seconds=progress.seconds,
+    )
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying, so that the state can be saved first."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _measure(
+    model: VAE | VQVAE, beta: float, x: Tensor, c: Tensor | None, eps: Tensor
+) -> dict[str, float]:
+    """The history's columns for one split, means over the images."""
+    if isinstance(model, VQVAE):
+        terms = vq_terms(model, x, beta)
+        values = {"objective": terms.objective(), **terms._asdict()}
+        return {key: float(value) for key, value in values.items()}
+    elbo = elbo_terms(model, x, c, eps)
+    return {
+        "objective": float(elbo.objective(beta).double().mean()),
+        "recon": float(elbo.recon.double().mean()),
+        "kl": float(elbo.kl.double().mean()),
+        "neg_elbo": float(elbo.neg_elbo().double().mean()),
+    }
+
+
+def _progress_line(
+    name: str, spec: RunSpec, progress: _Progress, row: dict[str, float]
+) -> str:
+    rate = progress.seen / max(progress.seconds, 1e-9)
+    left = (spec.samples - progress.seen) / rate
+    key = "train_neg_elbo" if "train_neg_elbo" in row else "train_objective"
+    return (
+        f"{name}: {progress.seen}/{spec.samples} samples, {rate:.0f}/s, "
+        f"{key.removeprefix('train_')} {row[key]:.5g} (train), {left:.0f} s left"
+    )
+
+
+def _images(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 images as numbers in [0, 1] on the device."""
+    return torch.from_numpy(images.astype(np.float32) / 255.0).to(device=device, dtype=dtype)
+
+
+def _optimizer(spec: RunSpec, master: torch.nn.Parameter) -> torch.optim.Optimizer:
+    """PyTorch's fused optimiser on the flat parameter (Adagrad: eps 1e-10, no decay)."""
+    if spec.optimizer == "adam":
+        return torch.optim.Adam(
+            [master], lr=spec.learning_rate, betas=(0.9, spec.adam_beta2), fused=True
+        )
+    return torch.optim.Adagrad([master], lr=spec.learning_rate, fused=not master.is_cuda)
+
+
+def _set_output_bias(model: VAE, images: np.ndarray) -> None:
+    """Logits of the mean image as the bias of the output mean, as in Burda et al.'s code.
+
+    The mean is kept half a grey level away from 0 and 1, where logits are infinite.
+    """
+    mean = images.mean(axis=0, dtype=np.float64) / 255.0
+    mean = np.clip(mean, 0.5 / 255.0, 1.0 - 0.5 / 255.0)
+    logits = torch.from_numpy(np.log(mean) - np.log1p(-mean)).float()
+    with torch.no_grad():
+        model.decoder.layers[-1].bias[: len(logits)] = logits

@@ -1,0 +1,87 @@
+# Shared by all rules: the validated configuration, the resolved runs, the paths of their files.
+#
+# The layers config/config.yaml, config/presets/<preset>.yaml, --configfile, --config are merged
+# here and handed to every command in VAELAB_CONFIG. A rule that depends on a setting names it
+# in `params`, so that a changed setting reruns what depends on it and nothing else. Device and
+# precision are no params: changing the machine retrains nothing.
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from vaelab.config import CONFIG_FILE, preset_file, read_yaml, validate
+from vaelab.errors import VaelabError
+from vaelab.spec import TRAINING_SCHEMA, resolve
+
+
+def load_configuration():
+    """The validated configuration and the resolved run table, or one readable error."""
+    given = [(str(path), read_yaml(path)) for path in workflow.configfiles]
+    given.append(("--config", config))
+    base = read_yaml(CONFIG_FILE)
+    preset = config.get("preset", base.get("preset"))
+    layers = [
+        (str(CONFIG_FILE), base),
+        (f"config/presets/{preset}.yaml", read_yaml(preset_file(preset))),
+        *given,
+    ]
+    settings = validate(layers)
+    return settings, resolve(settings)
+
+
+try:
+    CONFIG, RUNS = load_configuration()
+except VaelabError as error:
+    raise WorkflowError(str(error)) from None
+
+config.update(CONFIG.model_dump(mode="json"))
+os.environ["VAELAB_CONFIG"] = CONFIG.model_dump_json()
+# glibc hands every large tensor back to the kernel and faults it in again, a sixth of the
+# training time; these thresholds keep the memory.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1073741824")
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
+
+RESULTS = CONFIG.folder.as_posix()
+# With device: auto the driver's control file tells whether there is a card, without torch.
+GPUS_PER_RUN = int(
+    CONFIG.device == "cuda" or (CONFIG.device == "auto" and Path("/dev/nvidiactl").exists())
+)
+SEEDS = ", ".join(map(str, CONFIG.seeds))
+
+
+wildcard_constraints:
+    run=r"[a-z][a-z0-9_]*-s\d+",
+    step=r"\d+",
+
+
+def run_file(run_id, name):
+    """A text or array file of a run."""
+    return f"{RESULTS}/runs/{run_id}/{name}"
+
+
+def weights(run_ids):
+    """The weights of runs."""
+    return [f"{RESULTS}/checkpoints/{i}.safetensors" for i in run_ids]
+
+
+def evaluations(run_ids):
+    """Everything that figures and tables may read of runs."""
+    names = ("metrics.json", "history.csv", "provenance.json", "arrays.npz")
+    files = [run_file(i, name) for i in run_ids for name in names]
+    return files + [
+        run_file(i, name)
+        for i in run_ids
+        if RUNS.run(i).spec.snapshots
+        for name in ("likelihood.csv", "likelihood_final.csv")
+    ]
+
+
+def needed_by(target):
+    """The evaluations of the runs that a target names in config/runs.tsv."""
+    return evaluations(RUNS.ids(RUNS.used_by.get(target, ())))
+
+
+def seen_by(target):
+    """Training samples per run of a target, for its caption."""
+    samples = {RUNS.run(i).spec.samples for i in RUNS.ids(RUNS.used_by.get(target, ()))}
+    return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))

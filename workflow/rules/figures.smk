@@ -1,0 +1,62 @@
+# REQUIRED INPUTS: evaluations of the runs that config/runs.tsv marks with the figure.
+# OUTPUTS: figures/figure_<nn>.png, and an .svg twin where it is a plot.
+
+SECTIONS = {
+    1: "2 Reimplementation",
+    2: "2 Reimplementation",
+    3: "2 Reimplementation",
+    4: "2 Reimplementation",
+    5: "2 Reimplementation",
+    6: "3 Other models",
+    7: "3 Other models",
+    8: "3 Other models",
+    9: "3 Other models",
+    10: "3 Other models",
+    11: "4 Benchmarks",
+    12: "4 Benchmarks",
+    13: "4 Benchmarks",
+    14: "4 Benchmarks",
+    15: "5 Minimal architecture",
+}
+# Figures that are plots and get a vector twin.
+PLOTS = (1, 2, 3, 6, 13, 14)
+
+FIGURE_FILES = []
+
+for number, section in SECTIONS.items():
+    figure = f"figure_{number:02d}"
+    files = {
+        "png": report(
+            f"{RESULTS}/figures/{figure}.png",
+            caption=f"../report/{figure}.rst",
+            category=section,
+            labels={"item": f"Figure {number}", "format": "png"},
+        )
+    }
+    if number in PLOTS:
+        files["svg"] = f"{RESULTS}/figures/{figure}.svg"
+    FIGURE_FILES += files.values()
+
+    rule:
+        name:
+            figure
+        input:
+            needed_by(figure),
+            # The last figure also shows what our own search found.
+            [rules.search.output, searched] if number == 15 else [],
+        output:
+            **files,
+        params:
+            preset=CONFIG.preset,
+            seeds=SEEDS,
+            samples=seen_by(figure),
+            runs=RUNS.used_by.get(figure, ()),
+        log:
+            f"{RESULTS}/logs/figures/{figure}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/figures/{figure}.jsonl"
+        resources:
+            mem_mb=1500,
+            runtime=10,
+        shell:
+            f"vaelab figure {number} > {{log}} 2>&1"

@@ -1,0 +1,58 @@
+# REQUIRED INPUTS: data/raw/mnist/*, arrays.npz of every MNIST run.
+# OUTPUTS: checkpoints/classifier.safetensors, measures.json (what the report did not measure),
+# metrics.json (the headline numbers of all runs).
+
+
+rule classifier:
+    input:
+        ancient(dataset_files("mnist")),
+    output:
+        f"{RESULTS}/checkpoints/classifier.safetensors",
+    params:
+        epochs=CONFIG.classifier.epochs,
+    log:
+        f"{RESULTS}/logs/classifier.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/classifier.jsonl"
+    threads: 1
+    priority: 5
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "vaelab classifier --threads {threads} > {log} 2>&1"
+
+
+rule measures:
+    input:
+        classifier=rules.classifier.output,
+        runs=evaluations(RUNS.by_id),
+    output:
+        f"{RESULTS}/measures.json",
+    params:
+        runs=sorted(RUNS.alias),
+    log:
+        f"{RESULTS}/logs/measures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measures.jsonl"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    shell:
+        "vaelab measure --threads {threads} > {log} 2>&1"
+
+
+rule metrics:
+    input:
+        runs=evaluations(RUNS.by_id),
+        measures=rules.measures.output,
+        search=rules.search.output,
+    output:
+        f"{RESULTS}/metrics.json",
+    params:
+        runs=sorted(RUNS.alias),
+    log:
+        f"{RESULTS}/logs/metrics.log",
+    shell:
+        "vaelab metrics > {log} 2>&1"

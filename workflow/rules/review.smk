@@ -1,0 +1,59 @@
+# REQUIRED INPUTS: all results.
+# OUTPUTS: claims.csv (a verdict for every claim of the report), index.html (the results page).
+
+
+rule claims:
+    input:
+        runs=evaluations(RUNS.by_id),
+        measures=rules.measures.output,
+        search=rules.search.output,
+    output:
+        report(
+            f"{RESULTS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"item": "Claims C1 to C50", "format": "csv"},
+        ),
+    params:
+        preset=CONFIG.preset,
+        seeds=SEEDS,
+        runs=sorted(RUNS.alias),
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.jsonl"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    shell:
+        "vaelab claims > {log} 2>&1"
+
+
+rule page:
+    input:
+        rules.claims.output,
+        rules.metrics.output,
+        rules.measures.output,
+        rules.search.output,
+        FIGURE_FILES,
+        TABLE_FILES,
+        weights(RUNS.ids(RUNS.used_by["figure_13"])),
+    output:
+        report(
+            f"{RESULTS}/index.html",
+            caption="../report/index.rst",
+            category="Results page",
+            labels={"item": "Results page", "format": "html"},
+        ),
+    params:
+        preset=CONFIG.preset,
+        seeds=SEEDS,
+    log:
+        f"{RESULTS}/logs/page.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/page.jsonl"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        "vaelab review > {log} 2>&1"

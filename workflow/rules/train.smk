@@ -1,0 +1,81 @@
+# REQUIRED INPUTS: data/raw/<dataset>/*, rows of config/runs.tsv or probes of the search.
+# OUTPUTS, per run: checkpoints/<run>.safetensors and runs/<run>/{history.csv,provenance.json,
+# metrics.json,arrays.npz}; for the runs of Figure 3 also their likelihood tables.
+#
+# One job trains and then evaluates a run, in one process: importing torch takes as long as
+# evaluating. Both stages are idempotent (a result with the right fingerprint is REUSED) and
+# their outputs are `update`d, so a spurious trigger costs seconds and never a training.
+# Snakemake would delete the state of an interrupted training if it were declared; it is not.
+
+
+def training_identity(wildcards):
+    """All that the trained weights depend on, besides the data's content."""
+    run = RUNS.run(wildcards.run)
+    return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
+
+
+def training_cost(wildcards):
+    """Parameters times samples, a first estimate of the work in a run."""
+    spec = RUNS.run(wildcards.run).spec
+    if spec.model == "vqvae":
+        return 15e6 * spec.samples
+    widths = [spec.pixels, *spec.hidden, spec.latent_dim]
+    products = sum(i * o for i, o in zip(widths[:-1], widths[1:]))
+    return (3 if spec.trunks == "separate" else 2) * products * spec.samples
+
+
+def dataset_of(wildcards):
+    # Content identifies data, not time: a fetched file that is merely newer retrains nothing.
+    return ancient(dataset_files(RUNS.run(wildcards.run).spec.dataset))
+
+
+def training_minutes(wildcards, attempt):
+    """Limit for clusters: ten times what one core of 2022 needs, doubled at each retry."""
+    return int(30 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
+
+
+rule train:
+    input:
+        dataset_of,
+    output:
+        checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
+        history=update(run_file("{run}", "history.csv")),
+        provenance=update(run_file("{run}", "provenance.json")),
+        metrics=update(run_file("{run}", "metrics.json")),
+        arrays=update(run_file("{run}", "arrays.npz")),
+    params:
+        training=training_identity,
+        evaluation=CONFIG.evaluation.model_dump_json(),
+    log:
+        f"{RESULTS}/logs/train/{{run}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{run}}.jsonl"
+    threads: 1
+    # The longest first, so that no long run is left for the end.
+    priority: 10
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=training_minutes,
+        gpu=GPUS_PER_RUN,
+    shell:
+        "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
+
+
+use rule train as train_likelihood with:
+    output:
+        checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
+        snapshots=update(f"{RESULTS}/checkpoints/{{run}}.snapshots.safetensors"),
+        history=update(run_file("{run}", "history.csv")),
+        provenance=update(run_file("{run}", "provenance.json")),
+        metrics=update(run_file("{run}", "metrics.json")),
+        arrays=update(run_file("{run}", "arrays.npz")),
+        likelihood=update(run_file("{run}", "likelihood.csv")),
+        final=update(run_file("{run}", "likelihood_final.csv")),
+    params:
+        training=training_identity,
+        evaluation=CONFIG.evaluation.model_dump_json() + CONFIG.likelihood.model_dump_json(),
+    wildcard_constraints:
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.snapshots) or "none",
+
+
+ruleorder: train_likelihood > train

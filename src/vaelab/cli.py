@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -20,8 +20,10 @@ import yaml
 from vaelab import __version__
 from vaelab.config import Config, load_config
 from vaelab.errors import VaelabError
-from vaelab.results import Results
 from vaelab.spec import Run, Runs, resolve
+
+if TYPE_CHECKING:
+    from vaelab.results import Results
 
 CONFIG_VARIABLE = "VAELAB_CONFIG"
 
@@ -94,6 +96,8 @@ def _runs(config: Config, names: Sequence[str]) -> list[Run]:
 
 
 def _results(config: Config) -> Results:
+    from vaelab.results import Results
+
     return Results(config.folder, resolve(config).alias)
 
 
@@ -233,7 +237,7 @@ def claims(config: Config) -> None:
     from vaelab.io import write_csv
 
     path = config.folder / "claims.csv"
-    frame = claims_frame(Evidence(_results(config)))
+    frame = claims_frame(Evidence.load(_results(config)))
     write_csv(path, frame)
     for verdict, count in frame["verdict"].value_counts().items():
         click.echo(f"{count} {verdict}")

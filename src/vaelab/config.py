@@ -104,6 +104,9 @@ class HistorySettings(Settings):
 class EvaluationSettings(Settings):
     """What is measured once per trained run."""
 
+    images: int | None = Field(
+        None, ge=1000, description="Only the first n images of each split; empty for all of them."
+    )
     z_train: int = Field(1, ge=1, description="Latent samples per training image.")
     z_test: int = Field(5, ge=1, description="Latent samples per test image.")
     nll_images: int = Field(1000, ge=1, description="Test images whose log p(x) is estimated.")
@@ -121,7 +124,7 @@ class LikelihoodSettings(Settings):
         500, ge=1, description="Latent samples per image for the estimates at the end of training."
     )
     final_images: int = Field(
-        100, ge=2, description="Images for the costly estimates (HMC, annealing) at the end."
+        100, ge=2, description="Images per split for all estimators at the end of training."
     )
     temperatures: int = Field(50, ge=2, description="Temperatures of annealed importance sampling.")
     chains: int = Field(4, ge=1, description="Annealed chains per image.")

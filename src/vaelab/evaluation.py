@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from vaelab.config import EvaluationSettings
@@ -96,6 +95,11 @@ class _Evaluation:
             "train": (dataset.train_images[: spec.train_subset], dataset.train_labels),
             "test": (dataset.test_images, dataset.test_labels),
         }
+        if settings.images is not None:
+            self.splits = {
+                split: (x[: settings.images], None if y is None else y[: settings.images])
+                for split, (x, y) in self.splits.items()
+            }
 
     def generator(self, stream: int) -> torch.Generator:
         return torch.Generator(self.compute.device).manual_seed(stream_seed(0, stream))
@@ -251,7 +255,10 @@ class _EvaluateVAE(_Evaluation):
 
     def manifold(self) -> np.ndarray:
         """(20, 20, P) decoded on the prior's quantiles: z1 rises rightwards, z2 upwards."""
-        quantiles = norm.ppf(np.linspace(MANIFOLD_END, 1.0 - MANIFOLD_END, MANIFOLD))
+        # Imported here because it takes half a second and few runs have a manifold.
+        from scipy.special import ndtri
+
+        quantiles = ndtri(np.linspace(MANIFOLD_END, 1.0 - MANIFOLD_END, MANIFOLD))
         z1, z2 = np.meshgrid(quantiles, quantiles[::-1])
         z = torch.from_numpy(np.stack([z1, z2], -1)).float().to(self.compute.device)
         return to_uint8(self.model.decode(z).mean)
@@ -291,10 +298,10 @@ class _EvaluateVQVAE(_Evaluation):
         grids, count = [], 0
         for batch in self.batches(split):
             x = self.images(split, batch)
-            terms = vq_terms(self.model, x, self.spec.beta)
+            terms, indices = vq_terms(self.model, x, self.spec.beta)
             for key in sums:
                 sums[key] += getattr(terms, key).item() * len(x)
-            grids.append(self.model.codebook(self.model.encode(x)).indices)
+            grids.append(indices)
             count += len(x)
         codes = torch.cat(grids).cpu().numpy()
         usage = np.bincount(codes.ravel(), minlength=self.spec.codebook_size) / codes.size

@@ -5,10 +5,11 @@ A reader, a second run or a killed job therefore never sees half a file.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -83,6 +84,15 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed archive of named arrays."""
     with atomic_write(path, "wb") as stream:
         np.savez_compressed(stream, **arrays)
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with equal keys as CSV; floats with 6 significant digits (no pandas needed)."""
+    with atomic_write(path) as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:

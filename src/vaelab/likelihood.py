@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils import vector_to_parameters
@@ -25,6 +24,8 @@ from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
 from vaelab.training.loop import stream_seed
 
+Row = dict[str, object]
+
 # Streams of random numbers, disjoint from those of training and evaluation.
 CURVE, FINAL = 200, 201
 
@@ -37,7 +38,7 @@ def likelihood_tables(
     dataset: Dataset,
     settings: LikelihoodSettings,
     compute: Compute,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[list[Row], list[Row]]:
     """Estimates of mean log p(x) over the first training and test images.
 
     The images and the noise are the same for every snapshot, so the curves show the models'
@@ -53,8 +54,8 @@ def likelihood_tables(
         compute: device; the networks run in float32, sums in float64.
 
     Returns:
-        The curve (samples, split, estimator, nats, se, images, z_samples) and the estimates
-        at the end (split, estimator, nats, se, images, z_samples, diagnostic).
+        Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
+        estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic).
     """
     images = {
         "train": dataset.train_images[: spec.train_subset],
@@ -76,15 +77,14 @@ def likelihood_tables(
                 for name, estimate in estimates.items()
             ]
     for split, pixels in images.items():
-        x = _batch(pixels[: settings.images], compute.device)
-        few = x[: settings.final_images]
+        x = _batch(pixels[: settings.final_images], compute.device)
         generator = _generator(FINAL, compute.device)
         adapter = VAEAdapter(model)
         estimates = estimates_over_images(adapter, x, settings.final_samples, generator)
-        estimates["kw_d"] = kw_appendix_d(adapter, few, generator)
+        estimates["kw_d"] = kw_appendix_d(adapter, x, generator)
         estimates["ais"] = annealed(
             adapter,
-            few,
+            x,
             generator,
             settings=Annealing(
                 start="proposal",
@@ -97,10 +97,10 @@ def likelihood_tables(
             {"split": split, **_row(name, estimate), "diagnostic": estimate.note()}
             for name, estimate in estimates.items()
         ]
-    return pd.DataFrame(curve), pd.DataFrame(final)
+    return curve, final
 
 
-def _row(name: str, estimate: Estimate) -> dict[str, object]:
+def _row(name: str, estimate: Estimate) -> Row:
     return {
         "estimator": name,
         "nats": estimate.mean,

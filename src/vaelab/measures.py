@@ -25,9 +25,7 @@ NEIGHBOURS = 10
 MMD_BLOCKS, MMD_BLOCK_SIZE = 5, 1000
 # Real images that stand in for generations in the reference; as many as a run generates.
 REFERENCE_IMAGES = 2000
-# Share of the pooled variances mixed into the class covariances of `gaussian_label_accuracy`.
-SHRINKAGE = 0.1
-# Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_loss`.
+# Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_losses`.
 VARIANCE_FLOORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 _ROWS = 1000
 
@@ -48,9 +46,6 @@ class Classified:
     def labels(self) -> np.ndarray:
         """Most probable class of each image, (N,)."""
         return self.probabilities.argmax(-1)
-
-    def __getitem__(self, index: slice) -> Classified:
-        return Classified(self.probabilities[index], self.features[index])
 
 
 # From uint8 images (N, 784).
@@ -124,7 +119,7 @@ def pixel_variance(images: np.ndarray) -> float:
 
     Zero when a decoder ignores z and gives the same image every time.
     """
-    return float((images.astype(np.float64) / 255.0).var(0).mean())
+    return float(_variances(images).mean())
 
 
 def knn_accuracy(
@@ -154,8 +149,9 @@ def gaussian_label_accuracy(
 ) -> float:
     """Accuracy of a classifier from z to label: one Gaussian per digit (quadratic discriminant).
 
-    It sees whether means or covariances of z differ between digits. Covariances are shrunk
-    towards the pooled variances, so that 200 dimensions need no more codes than 2.
+    It sees whether means or covariances of z differ between digits. A covariance from n codes in
+    d dimensions is shrunk towards the pooled variances by d / (d + n), so that 200 dimensions
+    need no more codes than 2.
     """
     codes, queries = codes.astype(np.float64), queries.astype(np.float64)
     pooled = np.diag(codes.var(0) + 1e-12)
@@ -164,7 +160,8 @@ def gaussian_label_accuracy(
     for column, digit in enumerate(classes):
         own = codes[labels == digit]
         covariance = np.atleast_2d(np.cov(own, rowvar=False, bias=True))
-        covariance = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * pooled
+        shrinkage = own.shape[1] / (own.shape[1] + len(own))
+        covariance = (1.0 - shrinkage) * covariance + shrinkage * pooled
         factor = np.linalg.cholesky(covariance)
         residual = np.linalg.solve(factor, (queries - own.mean(0)).T)
         log_determinant = 2.0 * np.log(np.diag(factor)).sum()
@@ -251,16 +248,21 @@ def constant_pixels(images: np.ndarray) -> int:
     return int((images.min(0) == images.max(0)).sum())
 
 
-def gaussian_floor_loss(images: np.ndarray, floor: float) -> float:
+def gaussian_floor_losses(images: np.ndarray) -> dict[str, float]:
     """Least -log density of images (N, P) under one Gaussian per pixel, nats per image.
 
-    Means and variances are the maximum-likelihood ones, variances not below `floor`. A decoder
-    with a learned variance per pixel can do at least as well by ignoring z; where pixels are
-    constant the loss therefore falls without end as the floor goes to 0.
+    Means and variances are the maximum-likelihood ones, variances not below a floor; one loss
+    for each of `VARIANCE_FLOORS`. A decoder with a learned variance per pixel can do at least as
+    well by ignoring z; where pixels are constant the loss therefore falls without end as the
+    floor goes to 0.
     """
-    variance = (images.astype(np.float64) / 255.0).var(0)
-    floored = np.maximum(variance, floor)
-    return float(0.5 * (np.log(2.0 * np.pi * floored) + variance / floored).sum())
+    variance = _variances(images)
+    losses = {}
+    for floor in VARIANCE_FLOORS:
+        floored = np.maximum(variance, floor)
+        loss = 0.5 * (np.log(2.0 * np.pi * floored) + variance / floored).sum()
+        losses[f"{floor:.0e}"] = float(loss)
+    return losses
 
 
 def sampled_codes(arrays: Mapping[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -304,9 +306,7 @@ def reference(
         "pixel_variance": pixel_variance(test_images),
         "constant_image_recon": constant_image_recon(train_images, test_images),
         "constant_pixels": constant_pixels(train_images),
-        "gaussian_floor": {
-            f"{floor:.0e}": gaussian_floor_loss(train_images, floor) for floor in VARIANCE_FLOORS
-        },
+        "gaussian_floor": gaussian_floor_losses(train_images),
     }
     return Reference(fit, numbers, label_agreement(test.probabilities, test_labels))
 
@@ -341,9 +341,7 @@ def measure_codes(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     first, second = (codes[:half], labels[:half]), (codes[half:], labels[half:])
     mmd, mmd_se = prior_mmd(codes, rng)
     return {
-        "knn_accuracy": knn_accuracy(
-            arrays["train_codes"], arrays["train_labels"], codes, labels
-        ),
+        "knn_accuracy": knn_accuracy(arrays["train_codes"], arrays["train_labels"], codes, labels),
         "z_to_label_accuracy": gaussian_label_accuracy(*first, *second),
         "majority_accuracy": majority_accuracy(first[1], second[1]),
         "mmd": mmd,
@@ -356,7 +354,8 @@ def measure_run(
     arrays: Mapping[str, np.ndarray], classify: Classify, real: Gaussian
 ) -> dict[str, float]:
     """All measures that the arrays of one run on MNIST allow."""
-    labels = arrays["generated_labels"] if "generated_labels" in arrays else None
+    conditional = "generated_labels" in arrays
+    labels = arrays["generated_labels"] if conditional else None
     measured = measure_generation(arrays["generated"], labels, classify, real)
     if "generated_uniform" in arrays:
         uniform = measure_generation(arrays["generated_uniform"], None, classify, real)
@@ -388,6 +387,17 @@ def measure_runs(results: Results, classify: Classify, real: Reference) -> dict[
         "reference": real.numbers,
         "runs": runs,
     }
+
+
+def _variances(images: np.ndarray) -> np.ndarray:
+    """Variance of each pixel (P,) over uint8 images (N, P), in [0, 1] units.
+
+    From integer sums, so that a constant pixel has a variance of exactly 0.
+    """
+    count = len(images)
+    total = images.sum(0, dtype=np.int64)
+    squares = np.square(images, dtype=np.uint16).sum(0, dtype=np.int64)
+    return (count * squares - np.square(total)) / (count * 255.0) ** 2
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -53,9 +53,9 @@ class VqTerms(NamedTuple):
         return self.mse + self.embedding
 
 
-def vq_terms(model: VQVAE, x: Tensor, beta: float) -> VqTerms:
-    """Losses of a batch; embedding = codebook loss + beta commitment loss."""
+def vq_terms(model: VQVAE, x: Tensor, beta: float) -> tuple[VqTerms, Tensor]:
+    """Losses of a batch, embedding = codebook loss + beta commitment loss; codes (B, 7, 7)."""
     reconstruction, quantised = model(x)
     mse = (reconstruction.float() - x).square().mean()
     embedding = quantised.codebook_loss + beta * quantised.commitment_loss
-    return VqTerms(mse, embedding, quantised.perplexity)
+    return VqTerms(mse, embedding, quantised.perplexity), quantised.indices

@@ -166,3 +166,21 @@ def describe_samples(samples: Iterable[int]) -> str:
     if len(values) == 1:
         return grouped(values[0])
     return f"{grouped(values[0])} to {grouped(values[-1])}"
+
+
+def alarms(results: Results, names: Iterable[str]) -> list[str]:
+    """What a reader must know before believing anything drawn from the named runs."""
+    lines = []
+    if results.preset == "smoke":
+        lines.append("smoke preset: numbers are meaningless")
+    if results.synthetic(names):
+        lines.append("synthetic faces, not Frey Face")
+    return lines
+
+
+def provenance_line(results: Results, names: Iterable[str]) -> str:
+    """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run"."""
+    count = len(results.seeds)
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    samples = describe_samples(results.samples(names))
+    return f"preset {results.preset} · {seeds} · {samples} samples a run"

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from vaelab.config import Config
 from vaelab.data import Dataset, load
 from vaelab.errors import VaelabError
 from vaelab.evaluation import EVALUATION_SCHEMA, evaluate
-from vaelab.io import read_json, write_csv, write_json, write_npz
+from vaelab.io import read_json, write_json, write_npz, write_rows
 from vaelab.likelihood import likelihood_tables
 from vaelab.models import VAE, VQVAE, build
 from vaelab.provenance import git_state, versions
@@ -99,7 +97,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
             metadata | {"samples": result.snapshot_samples},
         )
     save_tensors(files.checkpoint, result.state, metadata)
-    write_csv(files.text("history.csv"), pd.DataFrame(result.history))
+    write_rows(files.text("history.csv"), result.history)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     write_json(
         files.text("provenance.json"),
@@ -166,8 +164,8 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             config.likelihood,
             compute,
         )
-        write_csv(files.text("likelihood.csv"), curves)
-        write_csv(files.text("likelihood_final.csv"), final)
+        write_rows(files.text("likelihood.csv"), curves)
+        write_rows(files.text("likelihood_final.csv"), final)
     write_npz(files.text("arrays.npz"), arrays)
     write_json(
         files.text("metrics.json"),

@@ -47,6 +47,7 @@ for number, section in SECTIONS.items():
         output:
             **files,
         params:
+            number=number,
             preset=CONFIG.preset,
             seeds=SEEDS,
             samples=seen_by(figure),
@@ -59,4 +60,4 @@ for number, section in SECTIONS.items():
             mem_mb=1500,
             runtime=10,
         shell:
-            f"vaelab figure {number} > {{log}} 2>&1"
+            "vaelab figure {params.number} > {log} 2>&1"

@@ -34,6 +34,7 @@ for number, section in TABLE_SECTIONS.items():
         output:
             **files,
         params:
+            number=number,
             preset=CONFIG.preset,
             seeds=SEEDS,
             samples=seen_by(table),
@@ -46,4 +47,4 @@ for number, section in TABLE_SECTIONS.items():
             mem_mb=1500,
             runtime=10,
         shell:
-            f"vaelab table {number} > {{log}} 2>&1"
+            "vaelab table {params.number} > {log} 2>&1"

@@ -18,7 +18,7 @@ import numpy as np
 from vaelab.claims.judgement import ASSUMED, ASSUMED_FREY, NotEvaluated, Quantity, Spread
 from vaelab.errors import VaelabError
 from vaelab.io import read_json
-from vaelab.results import Results, grouped
+from vaelab.results import PROBE, Results, grouped
 from vaelab.search import Architecture, Measurement, run_name
 
 MEASURES_FILE = "measures.json"
@@ -78,13 +78,18 @@ class Evidence:
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
         """metrics.json of every seed of a run."""
-        if not self.results.has(name):
-            raise NotEvaluated(f"run {name} was not trained")
-        return self.results.metrics(name)
+        metrics = self.results.metrics(name) if self.results.has(name) else []
+        if not metrics:
+            raise NotEvaluated(f"Run {name} was not trained")
+        return metrics
 
     def quantity(self, name: str, path: str) -> Quantity:
         """A number of metrics.json by its dotted path, such as "test.recon"."""
         return self._quantity(name, path, [_lookup(m, path, name) for m in self.metrics(name)])
+
+    def quantities(self, runs: Mapping[str, str], path: str) -> dict[str, Quantity]:
+        """The same number of several runs, by label."""
+        return {label: self.quantity(name, path) for label, name in runs.items()}
 
     def gap(self, name: str, key: str) -> Quantity:
         """Test minus train of one run, seed by seed."""
@@ -101,6 +106,10 @@ class Evidence:
         if not seeds or any(key not in seed for seed in seeds):
             raise NotEvaluated(f"{MEASURES_FILE} has no {key} of run {name}")
         return self._quantity(name, key.removesuffix("_uniform"), [seed[key] for seed in seeds])
+
+    def measured(self, runs: Mapping[str, str], key: str) -> dict[str, Quantity]:
+        """The same number of measures.json for several runs, by label."""
+        return {label: self.measure(name, key) for label, name in runs.items()}
 
     def reference(self, key: str) -> Any:
         """A number of measures.json about the real images."""
@@ -131,7 +140,7 @@ class Evidence:
         """The same from the end of the first epoch on, where the report's curves start."""
         curves = self.curves(name, column)
         if any(curve.end <= EPOCH for curve in curves):
-            raise NotEvaluated(f"run {name} was trained for no more than one epoch")
+            raise NotEvaluated(f"Run {name} was trained for no more than one epoch")
         return [curve.since(EPOCH) for curve in curves]
 
     def likelihood_curves(self, name: str, split: str, estimator: str) -> list[Curve]:
@@ -174,8 +183,15 @@ class Evidence:
     @cached_property
     def architectures(self) -> dict[Architecture, str]:
         """All trained architectures of the survey and the search, with their run names."""
-        names = (n for n in self.results.alias if n.startswith("arch_") and self.results.has(n))
-        return {tuple(map(int, name.split("_")[1:])): name for name in sorted(names)}
+        names = {name for name in self.results.alias if name.startswith(PROBE)}
+        search = self.results.decisions or {}
+        names |= {probe["run"] for probe in search.get("probes", [])}
+        names |= {run_name(json.loads(widths)) for widths in search.get("wasted", [])}
+        return {
+            tuple(map(int, name.removeprefix(PROBE).split("_"))): name
+            for name in sorted(names)
+            if self.results.has(name)
+        }
 
     def measurements(self) -> dict[Architecture, Measurement]:
         """Training losses of all trained architectures, the data that the report judges by."""
@@ -184,19 +200,15 @@ class Evidence:
             for a, name in self.architectures.items()
         }
         if not found:
-            raise NotEvaluated("no architecture was trained")
+            raise NotEvaluated("No architecture was trained")
         return found
-
-    def measurement(self, architecture: Architecture) -> Measurement:
-        """Training losses of one architecture."""
-        return Measurement.from_metrics(self.metrics(run_name(architecture)), "train")
 
     @property
     def decisions(self) -> dict[str, Any]:
         """The log of the search."""
         decisions = self.results.decisions
         if decisions is None:
-            raise NotEvaluated("the search for the minimal architecture has not run")
+            raise NotEvaluated("The search for the minimal architecture has not run")
         return decisions
 
     # Provenance --------------------------------------------------------------------------
@@ -208,7 +220,7 @@ class Evidence:
             self.metrics(name)
         if self.results.synthetic(names):
             raise NotEvaluated(
-                "trained on synthetic faces: the Frey Face data was not at hand, and this claim "
+                "Trained on synthetic faces: the Frey Face data was not at hand, and this claim "
                 "is about it"
             )
 

@@ -240,6 +240,11 @@ def signed(value: float, unit: str = "") -> str:
     return f"{value:+.3g}{' ' + unit if unit else ''}"
 
 
+def named(prefix: str, quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Entries for `Judgement.numbers`: "prefix, label"."""
+    return {f"{prefix}, {label}": quantity for label, quantity in quantities.items()}
+
+
 def plain(numbers: Mapping[str, Quantity | float | str]) -> dict[str, float | str]:
     """Quantities as their means, all floats with six significant digits."""
     flat = {k: v.mean if isinstance(v, Quantity) else v for k, v in numbers.items()}

@@ -14,6 +14,7 @@ from vaelab.claims.judgement import (
     clearly_above,
     conclude,
     falling,
+    named,
     rising,
     stored,
 )
@@ -29,16 +30,12 @@ EARLY = 5 / 60
 
 
 def _elbo(evidence: Evidence, runs: dict[str, str], split: str) -> dict[str, Quantity]:
-    return {k: -evidence.quantity(run, f"{split}.neg_elbo") for k, run in runs.items()}
+    return {k: -q for k, q in evidence.quantities(runs, f"{split}.neg_elbo").items()}
 
 
 def _gaps(evidence: Evidence, runs: dict[str, str]) -> dict[str, Quantity]:
     """Train minus test ELBO."""
     return {k: evidence.gap(run, "neg_elbo") for k, run in runs.items()}
-
-
-def _named(prefix: str, quantities: dict[str, Quantity]) -> dict[str, Quantity]:
-    return {f"{prefix}, {k}": q for k, q in quantities.items()}
 
 
 @claim(
@@ -49,15 +46,13 @@ def _named(prefix: str, quantities: dict[str, Quantity]) -> dict[str, Quantity]:
     "200 dimensions are no worse than 20.",
     threshold="each step above 2 SE; d=200 at most 1 nat below d=20",
 )
-def c1(e: Evidence) -> Judgement:
+def _c1(e: Evidence) -> Judgement:
     runs = {f"d={d}": f"mnist_d{d}" for d in (3, 5, 10, 20, 200)}
     elbo = _elbo(e, runs, "test")
     last = elbo.pop("d=200")
     checks = rising("test ELBO", elbo, NATS)
     checks.append(at_least("test ELBO, d=200 at least d=20 - 1", last, elbo["d=20"] - 1.0, NATS))
-    return conclude(
-        checks, _named("test ELBO", {**elbo, "d=200": last}), e.recipe(runs.values())
-    )
+    return conclude(checks, named("test ELBO", {**elbo, "d=200": last}), e.recipe(runs.values()))
 
 
 @claim(
@@ -68,11 +63,11 @@ def c1(e: Evidence) -> Judgement:
     "training and on test images.",
     threshold="each step above 2 SE, on both sets",
 )
-def c2(e: Evidence) -> Judgement:
+def _c2(e: Evidence) -> Judgement:
     e.require_real_faces(FREY.values())
     train, test = _elbo(e, FREY, "train"), _elbo(e, FREY, "test")
     checks = rising("train ELBO", train, NATS) + rising("test ELBO", test, NATS)
-    numbers = _named("train ELBO", train) | _named("test ELBO", test)
+    numbers = named("train ELBO", train) | named("test ELBO", test)
     return conclude(checks, numbers, e.recipe(FREY.values()))
 
 
@@ -84,12 +79,12 @@ def c2(e: Evidence) -> Judgement:
     "train and test ELBO does not grow from 3 to 200 dimensions.",
     threshold="gap at d=200 at most the gap at d=3 plus 1 nat",
 )
-def c3(e: Evidence) -> Judgement:
+def _c3(e: Evidence) -> Judgement:
     runs = {f"d={d}": f"mnist_d{d}" for d in (3, 5, 10, 20, 200)}
     gap = _gaps(e, runs)
     what = "gap at d=3, plus 1, at least that at d=200"
     check = at_least(what, gap["d=3"] + 1.0, gap["d=200"], NATS)
-    return conclude([check], _named("gap", gap), e.recipe(runs.values()))
+    return conclude([check], named("gap", gap), e.recipe(runs.values()))
 
 
 @claim(
@@ -100,12 +95,12 @@ def c3(e: Evidence) -> Judgement:
     "train and test ELBO does not grow from 2 to 20 dimensions.",
     threshold="gap at d=20 at most the gap at d=2 plus 10 nats",
 )
-def c3b(e: Evidence) -> Judgement:
+def _c3b(e: Evidence) -> Judgement:
     e.require_real_faces(FREY.values())
     gap = _gaps(e, FREY)
     what = "gap at d=2, plus 10, at least that at d=20"
     check = at_least(what, gap["d=2"] + 10.0, gap["d=20"], NATS)
-    return conclude([check], _named("gap", gap), e.recipe(FREY.values()))
+    return conclude([check], named("gap", gap), e.recipe(FREY.values()))
 
 
 @claim(
@@ -116,7 +111,7 @@ def c3b(e: Evidence) -> Judgement:
     "of the bound.",
     threshold="citation check",
 )
-def c4(e: Evidence) -> Judgement:
+def _c4(e: Evidence) -> Judgement:
     return stored(
         "holds",
         "Kingma & Welling (arXiv 1312.6114) say so in section 5 and in the caption of their "
@@ -132,7 +127,7 @@ def c4(e: Evidence) -> Judgement:
     "of the training (the report's 5 of 60 million samples) to its end.",
     threshold="by at least 2 nats, importance sampling",
 )
-def c5(e: Evidence) -> Judgement:
+def _c5(e: Evidence) -> Judgement:
     curves = e.likelihood_curves("ml_n50000", "test", "importance")
     early = _over_seeds([curve.at(EARLY * curve.end) for curve in curves])
     end = _over_seeds([curve.last for curve in curves])
@@ -149,7 +144,7 @@ def c5(e: Evidence) -> Judgement:
     "end far apart, and much further than with 50 000 images.",
     threshold="gap at least 10 nats and at least 3 times that of N=50000, importance sampling",
 )
-def c6(e: Evidence) -> Judgement:
+def _c6(e: Evidence) -> Judgement:
     gap = {n: _likelihood_gap(e, f"ml_n{n}") for n in (1000, 50_000)}
     checks = [
         at_least("gap at N=1000 at least 10", gap[1000], 10.0, NATS),
@@ -167,7 +162,7 @@ def c6(e: Evidence) -> Judgement:
     threshold="its maximum over training, smoothed over 1/30 of it, is at least 1 nat above its "
     "end, importance sampling",
 )
-def c7(e: Evidence) -> Judgement:
+def _c7(e: Evidence) -> Judgement:
     curves = [_smoothed(c) for c in e.likelihood_curves("ml_n1000", "test", "importance")]
     top = _over_seeds([float(curve.values.max()) for curve in curves])
     end = _over_seeds([curve.last for curve in curves])
@@ -182,7 +177,7 @@ def c7(e: Evidence) -> Judgement:
     statement="The final test log-likelihood is lower with 1000 training images than with 50 000.",
     threshold="by 2 SE, importance sampling",
 )
-def c7b(e: Evidence) -> Judgement:
+def _c7b(e: Evidence) -> Judgement:
     end = {
         n: _over_seeds([c.last for c in e.likelihood_curves(f"ml_n{n}", "test", "importance")])
         for n in (1000, 50_000)
@@ -201,7 +196,7 @@ def c7b(e: Evidence) -> Judgement:
     threshold="importance sampling at least the ELBO, and the report's formula at most the ELBO, "
     "for both training sizes on train and test images",
 )
-def c7c(e: Evidence) -> Judgement:
+def _c7c(e: Evidence) -> Judgement:
     checks, numbers = [], {}
     for n in (1000, 50_000):
         for split in ("train", "test"):
@@ -213,8 +208,9 @@ def c7c(e: Evidence) -> Judgement:
             # carry little of the noise of each.
             where = f"{split}, N={n}"
             checks += [
-                Check(f"{where}: {high} at or above {low}", values[high].mean - values[low].mean,
-                      NATS)
+                Check(
+                    f"{where}: {high} at or above {low}", values[high].mean - values[low].mean, NATS
+                )
                 for low, high in (("elbo", "importance"), ("report", "elbo"))
             ]
             numbers |= {f"{k}, {where}": v for k, v in values.items()}
@@ -229,11 +225,10 @@ def c7c(e: Evidence) -> Judgement:
     "and squared error fall over d = 2, 5, 10, 20.",
     threshold="each step by 2 SE, in both measures",
 )
-def c8(e: Evidence) -> Judgement:
-    recon = {k: e.quantity(run, "test.recon") for k, run in SAMPLED.items()}
-    mse = {k: e.quantity(run, "test.mse") for k, run in SAMPLED.items()}
+def _c8(e: Evidence) -> Judgement:
+    recon, mse = e.quantities(SAMPLED, "test.recon"), e.quantities(SAMPLED, "test.mse")
     checks = falling("test recon", recon, NATS) + falling("test squared error", mse, "%")
-    numbers = _named("test recon", recon) | _named("test mse", mse)
+    numbers = named("test recon", recon) | named("test mse", mse)
     return conclude(checks, numbers, e.recipe(SAMPLED.values()))
 
 
@@ -245,19 +240,19 @@ def c8(e: Evidence) -> Judgement:
     "energy) falls over d = 2, 5, 10, 20.",
     threshold="each step by 2 SE",
 )
-def c9(e: Evidence) -> Judgement:
-    sharpness = {k: e.measure(run, "sharpness") for k, run in SAMPLED.items()}
-    confidence = {k: e.measure(run, "confidence") for k, run in SAMPLED.items()}
-    entropy = {k: e.measure(run, "entropy") for k, run in SAMPLED.items()}
+def _c9(e: Evidence) -> Judgement:
+    sharpness = e.measured(SAMPLED, "sharpness")
+    confidence = e.measured(SAMPLED, "confidence")
+    entropy = e.measured(SAMPLED, "entropy")
     falls = all(check.holds for check in falling("confidence", confidence))
     note = (
         f"The classifier's confidence in the samples, the other reading of blurry, "
         f"{'falls' if falls else 'does not fall'} at every step. {e.recipe(SAMPLED.values())}"
     )
     numbers = (
-        _named("sharpness", sharpness)
-        | _named("confidence", confidence)
-        | _named("pixel entropy", entropy)
+        named("sharpness", sharpness)
+        | named("confidence", confidence)
+        | named("pixel entropy", entropy)
     )
     return conclude(falling("sharpness", sharpness, "%"), numbers, note)
 
@@ -270,7 +265,7 @@ def c9(e: Evidence) -> Judgement:
     "paper.",
     threshold="citation check",
 )
-def c9b(e: Evidence) -> Judgement:
+def _c9b(e: Evidence) -> Judgement:
     return stored(
         "fails",
         "Kingma & Welling (arXiv 1312.6114) show samples for d = 2, 5, 10, 20 in their Figure 5 "
@@ -287,11 +282,11 @@ def c9b(e: Evidence) -> Judgement:
     threshold="MMD^2 and the KL of a Gaussian fit per dimension both rise by 2 SE at each step "
     "of d = 2, 5, 10, 20",
 )
-def c10(e: Evidence) -> Judgement:
+def _c10(e: Evidence) -> Judgement:
     mmd = {k: _with_error(e, run) for k, run in SAMPLED.items()}
-    kl = {k: e.measure(run, "aggregate_kl") for k, run in SAMPLED.items()}
+    kl = e.measured(SAMPLED, "aggregate_kl")
     checks = rising("MMD^2", mmd) + rising("KL of the Gaussian fit", kl, NATS)
-    numbers = _named("MMD^2", mmd) | _named("KL of the Gaussian fit", kl)
+    numbers = named("MMD^2", mmd) | named("KL of the Gaussian fit", kl)
     return conclude(checks, numbers, e.recipe(SAMPLED.values()))
 
 
@@ -302,12 +297,12 @@ def c10(e: Evidence) -> Judgement:
     statement="All results of the original paper were reimplemented.",
     threshold="every figure of Kingma & Welling, with its baselines, has a counterpart",
 )
-def c50(e: Evidence) -> Judgement:
+def _c50(e: Evidence) -> Judgement:
     return stored(
         "fails",
         "The report has no wake-sleep curves, no Monte Carlo EM, no Frey Face manifold and no "
         "marginal likelihood by Hamiltonian Monte Carlo (Kingma & Welling, Figures 2 to 4 and "
-        "appendices D and E); here they are added.",
+        "appendices D and E). This project adds them.",
     )
 
 

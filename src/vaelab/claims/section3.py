@@ -19,10 +19,12 @@ from vaelab.claims.judgement import (
     clearly_above,
     conclude,
     falling,
+    named,
     rising,
     stored,
 )
 from vaelab.claims.registry import claim
+from vaelab.report_numbers import CODEBOOK_SIZE
 
 NATS = "nats"
 BETAS = {f"beta={b}": f"beta{b}" for b in (1, 2, 5, 50)}
@@ -32,19 +34,7 @@ COLLAPSED_KL = 1e-4
 # A decoder's samples are constant when they vary by less than this share of the real images.
 CONSTANT_SHARE = 0.01
 # The report's VQ-VAE codes an image on a grid of 7 x 7.
-CODE_CELLS = 49
-
-
-def _test(e: Evidence, runs: dict[str, str], key: str) -> dict[str, Quantity]:
-    return {k: e.quantity(run, f"test.{key}") for k, run in runs.items()}
-
-
-def _measured(e: Evidence, runs: dict[str, str], key: str) -> dict[str, Quantity]:
-    return {k: e.measure(run, key) for k, run in runs.items()}
-
-
-def _named(prefix: str, quantities: dict[str, Quantity]) -> dict[str, Quantity]:
-    return {f"{prefix}, {k}": q for k, q in quantities.items()}
+CODE_CELLS = 7 * 7
 
 
 def _change(e: Evidence, run: str, column: str) -> Quantity:
@@ -62,14 +52,14 @@ def _change(e: Evidence, run: str, column: str) -> Quantity:
     "first epoch to the end.",
     threshold="by 2 SE, on train and test images",
 )
-def c11(e: Evidence) -> Judgement:
+def _c11(e: Evidence) -> Judgement:
     change = {
         f"{k}, {split}": _change(e, run, f"{split}_kl")
         for k, run in MODERATE.items()
         for split in ("train", "test")
     }
     checks = [clearly_above(f"rise of KL, {k}", q, 0.0, NATS) for k, q in change.items()]
-    return conclude(checks, _named("change of KL", change), e.recipe(MODERATE.values()))
+    return conclude(checks, named("change of KL", change), e.recipe(MODERATE.values()))
 
 
 @claim(
@@ -80,10 +70,10 @@ def c11(e: Evidence) -> Judgement:
     "rises.",
     threshold="each step by 2 SE, test images",
 )
-def c12(e: Evidence) -> Judgement:
-    kl, recon = _test(e, BETAS, "kl"), _test(e, BETAS, "recon")
+def _c12(e: Evidence) -> Judgement:
+    kl, recon = e.quantities(BETAS, "test.kl"), e.quantities(BETAS, "test.recon")
     checks = falling("test KL", kl, NATS) + rising("test recon", recon, NATS)
-    numbers = _named("test KL", kl) | _named("test recon", recon)
+    numbers = named("test KL", kl) | named("test recon", recon)
     return conclude(checks, numbers, e.recipe(BETAS.values()))
 
 
@@ -95,7 +85,7 @@ def c12(e: Evidence) -> Judgement:
     threshold="from the first epoch on no rise above 5 % while it exceeds 1e-4 nats (mean of 3 "
     "logged points), and an end below 1e-4 nats, on train and test images",
 )
-def c13(e: Evidence) -> Judgement:
+def _c13(e: Evidence) -> Judgement:
     checks, numbers = [], {}
     for split in ("train", "test"):
         curves = e.curves_from_first_epoch("beta50", f"{split}_kl")
@@ -119,7 +109,7 @@ def c13(e: Evidence) -> Judgement:
     threshold="test recon falls after the first epoch by more than 1 SE of its mean over images, "
     "by less than for beta = 1, 2, 5, and ends within 1 nat of the constant mean image's",
 )
-def c14(e: Evidence) -> Judgement:
+def _c14(e: Evidence) -> Judgement:
     gain = {k: -_change(e, run, "test_recon") for k, run in BETAS.items()}
     recon = e.quantity("beta50", "test.recon")
     image_se = e.quantity("beta50", "test.recon_se").mean
@@ -131,10 +121,11 @@ def c14(e: Evidence) -> Judgement:
             clearly_above(f"improvement at {k} above beta=50", q, collapsed, NATS)
             for k, q in gain.items()
         ),
-        Check("recon within 1 nat of the constant mean image", 1.0 - abs(recon.mean - constant),
-              NATS),
+        Check(
+            "recon within 1 nat of the constant mean image", 1.0 - abs(recon.mean - constant), NATS
+        ),
     ]
-    numbers = _named("improvement", {**gain, "beta=50": collapsed}) | {
+    numbers = named("improvement", {**gain, "beta=50": collapsed}) | {
         "test recon, beta=50": recon,
         "constant mean image": constant,
         "SE over images": image_se,
@@ -150,7 +141,7 @@ def c14(e: Evidence) -> Judgement:
     "for beta = 1, 2 and 5.",
     threshold="correlation over the logged points after the first epoch below 0, train images",
 )
-def c15(e: Evidence) -> Judgement:
+def _c15(e: Evidence) -> Judgement:
     correlation = {}
     for k, run in MODERATE.items():
         pairs = zip(
@@ -160,7 +151,7 @@ def c15(e: Evidence) -> Judgement:
         )
         correlation[k] = Quantity.of([_correlation(a.values, b.values) for a, b in pairs])
     checks = [clearly_above(f"{k}: correlation below 0", -q, 0.0) for k, q in correlation.items()]
-    return conclude(checks, _named("correlation", correlation), e.recipe(MODERATE.values()))
+    return conclude(checks, named("correlation", correlation), e.recipe(MODERATE.values()))
 
 
 @claim(
@@ -170,9 +161,9 @@ def c15(e: Evidence) -> Judgement:
     statement="Generation gets better with beta from 1 to 2 to 5: the Frechet distance falls.",
     threshold="each step by 2 SE",
 )
-def c16(e: Evidence) -> Judgement:
-    fid = _measured(e, MODERATE, "fid")
-    return conclude(falling("FID", fid, "%"), _named("FID", fid), e.recipe(MODERATE.values()))
+def _c16(e: Evidence) -> Judgement:
+    fid = e.measured(MODERATE, "fid")
+    return conclude(falling("FID", fid, "%"), named("FID", fid), e.recipe(MODERATE.values()))
 
 
 @claim(
@@ -184,8 +175,8 @@ def c16(e: Evidence) -> Judgement:
     threshold="variance across samples at most 1 % of that of real images; FID above the others "
     "by 2 SE",
 )
-def c17(e: Evidence) -> Judgement:
-    fid = _measured(e, BETAS, "fid")
+def _c17(e: Evidence) -> Judgement:
+    fid = e.measured(BETAS, "fid")
     variance = e.measure("beta50", "pixel_variance")
     share = variance * (100.0 / float(e.reference("pixel_variance")))
     worst = fid["beta=50"]
@@ -193,7 +184,7 @@ def c17(e: Evidence) -> Judgement:
         at_most("variance across samples at most 1 %", share, 100.0 * CONSTANT_SHARE, "%"),
         *(clearly_above(f"FID, beta=50 above {k}", worst, fid[k], "%") for k in MODERATE),
     ]
-    numbers = _named("FID", fid) | {"variance across samples, % of real": share}
+    numbers = named("FID", fid) | {"variance across samples, % of real": share}
     return conclude(checks, numbers, e.recipe(BETAS.values()))
 
 
@@ -204,10 +195,10 @@ def c17(e: Evidence) -> Judgement:
     statement="Reconstruction of test images gets worse with beta over 1, 2, 5, 50.",
     threshold="reconstruction loss and squared error both rise by 2 SE at each step",
 )
-def c18(e: Evidence) -> Judgement:
-    recon, mse = _test(e, BETAS, "recon"), _test(e, BETAS, "mse")
+def _c18(e: Evidence) -> Judgement:
+    recon, mse = e.quantities(BETAS, "test.recon"), e.quantities(BETAS, "test.mse")
     checks = rising("test recon", recon, NATS) + rising("test squared error", mse, "%")
-    numbers = _named("test recon", recon) | _named("test mse", mse)
+    numbers = named("test recon", recon) | named("test mse", mse)
     return conclude(checks, numbers, e.recipe(BETAS.values()))
 
 
@@ -218,9 +209,9 @@ def c18(e: Evidence) -> Judgement:
     statement="A larger beta gives disentangled latent factors.",
     threshold="none that is honest on this data",
 )
-def c19(e: Evidence) -> Judgement:
+def _c19(e: Evidence) -> Judgement:
     raise NotEvaluated(
-        "scores of disentanglement (MIG and its kin) compare codes with known factors of "
+        "Scores of disentanglement (MIG and its kin) compare codes with known factors of "
         "variation; MNIST comes with one, the digit, and the report measured none"
     )
 
@@ -233,14 +224,14 @@ def c19(e: Evidence) -> Judgement:
     "asked for, and are blurrier than with one-hot labels.",
     threshold="classifier agreement at most 70 %; sharpness below one-hot's by 2 SE",
 )
-def c20(e: Evidence) -> Judgement:
+def _c20(e: Evidence) -> Judgement:
     raw = e.measure("cvae_scalar", "label_agreement") * 100.0
     sharp = {k: e.measure(f"cvae_{k}", "sharpness") for k in ("scalar", "onehot")}
     checks = [
         at_most("agreement at most 70 %", raw, 70.0, "points"),
         clearly_above("sharpness of one-hot above raw", sharp["onehot"], sharp["scalar"], "%"),
     ]
-    numbers = {"agreement, raw label, %": raw} | _named("sharpness", sharp)
+    numbers = {"agreement, raw label, %": raw} | named("sharpness", sharp)
     return conclude(checks, numbers, e.recipe(["cvae_scalar", "cvae_onehot"]))
 
 
@@ -252,7 +243,7 @@ def c20(e: Evidence) -> Judgement:
     "with the raw label.",
     threshold="classifier agreement at least 95 %, and at least 25 points above the raw label's",
 )
-def c21(e: Evidence) -> Judgement:
+def _c21(e: Evidence) -> Judgement:
     agreement = {k: e.measure(f"cvae_{k}", "label_agreement") * 100.0 for k in ("onehot", "scalar")}
     checks = [
         at_least("agreement at least 95 %", agreement["onehot"], 95.0, "points"),
@@ -275,13 +266,16 @@ def c21(e: Evidence) -> Judgement:
     "of H times W.",
     threshold="exact: one image per code grid, and some may coincide",
 )
-def c49(e: Evidence) -> Judgement:
-    codes = int(e.metrics("vqvae")[0]["spec"]["codebook_size"])
+def _c49(e: Evidence) -> Judgement:
     return stored(
         "holds",
-        f"The decoder is deterministic and its input is one of {codes}^{CODE_CELLS} code grids. "
-        "The report says that the number is exactly that; it is an upper bound.",
-        {"K": codes, "H W": CODE_CELLS, "log10 of the bound": CODE_CELLS * math.log10(codes)},
+        f"The decoder is deterministic and its input is one of {CODEBOOK_SIZE}^{CODE_CELLS} code "
+        "grids. The report says that the number is exactly that; it is an upper bound.",
+        {
+            "K": CODEBOOK_SIZE,
+            "H W": CODE_CELLS,
+            "log10 of the bound": CODE_CELLS * math.log10(CODEBOOK_SIZE),
+        },
     )
 
 
@@ -295,5 +289,5 @@ def _largest_rise(values: np.ndarray) -> float:
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     if a.std() == 0.0 or b.std() == 0.0:
-        raise NotEvaluated("a loss stays constant over training, so there is no correlation")
+        raise NotEvaluated("A loss stays constant over training, so there is no correlation")
     return float(np.corrcoef(a, b)[0, 1])

@@ -12,6 +12,7 @@ from vaelab.claims.judgement import (
     at_most,
     clearly_above,
     conclude,
+    named,
     stored,
 )
 from vaelab.claims.registry import claim
@@ -19,8 +20,8 @@ from vaelab.report_numbers import TABLE_1
 
 NATS = "nats"
 CVAE, VQVAE = "cvae_onehot", "vqvae"
-# The text says beta = 5, the printed numbers are those of beta = 2: a claim about "the BVAE"
-# has to hold for both.
+# The text says beta = 5, the printed numbers are those of beta = 2: claims about the images of
+# "the BVAE" have to hold for both.
 UNCONDITIONAL = ("vae", "bvae_beta2", "bvae_beta5")
 BENCHMARK = (*UNCONDITIONAL, CVAE)
 PLANE = ("vae_d2", "bvae_beta2_d2", "bvae_beta5_d2")
@@ -29,20 +30,13 @@ PLANE_CVAE = "cvae_onehot_d2"
 TOLERANCE_RECON, TOLERANCE_KL = 2.0, 0.4
 
 
-def _all(e: Evidence, runs: tuple[str, ...], path: str) -> dict[str, Quantity]:
-    return {run: e.quantity(run, path) for run in runs}
-
-
-def _measured(e: Evidence, runs: tuple[str, ...], key: str) -> dict[str, Quantity]:
-    return {run: e.measure(run, key) for run in runs}
-
-
-def _named(prefix: str, quantities: dict[str, Quantity]) -> dict[str, Quantity]:
-    return {f"{prefix}, {run}": q for run, q in quantities.items()}
+def _same(runs: tuple[str, ...]) -> dict[str, str]:
+    """Runs labelled by their own names."""
+    return {run: run for run in runs}
 
 
 def _cvae_generates_best(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]:
-    fid, sure = _measured(e, BENCHMARK, "fid"), _measured(e, BENCHMARK, "confidence")
+    fid, sure = e.measured(_same(BENCHMARK), "fid"), e.measured(_same(BENCHMARK), "confidence")
     checks = [
         clearly_above(f"FID: CVAE below {run}", fid[run], fid[CVAE], "%") for run in UNCONDITIONAL
     ]
@@ -50,18 +44,19 @@ def _cvae_generates_best(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]
         clearly_above(f"confidence: CVAE above {run}", sure[CVAE], sure[run], "%")
         for run in UNCONDITIONAL
     ]
-    return checks, _named("FID", fid) | _named("confidence", sure)
+    return checks, named("FID", fid) | named("confidence", sure)
 
 
 def _cvae_loses_least(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]:
+    """Against the rows that Table 1 prints, which are those of beta = 2."""
     checks, numbers = [], {}
     for path in ("train.recon", "train.kl", "test.recon", "test.kl"):
-        losses, label = _all(e, BENCHMARK, path), path.replace(".", " ")
+        losses, label = e.quantities(_same(BENCHMARK), path), path.replace(".", " ")
         checks += [
             clearly_above(f"{label}: CVAE below {run}", losses[run], losses[CVAE], NATS)
-            for run in UNCONDITIONAL
+            for run in ("vae", "bvae_beta2")
         ]
-        numbers |= _named(label, losses)
+        numbers |= named(label, losses)
     return checks, numbers
 
 
@@ -74,15 +69,19 @@ def _cvae_loses_least(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]:
     threshold="constant pixels exist, and the loss of the best decoder that ignores z keeps "
     "falling as the floor under its variances goes from 1e-2 to 1e-12",
 )
-def c22(e: Evidence) -> Judgement:
+def _c22(e: Evidence) -> Judgement:
     constant = int(e.reference("constant_pixels"))
     by_floor = {floor: float(loss) for floor, loss in e.reference("gaussian_floor").items()}
     losses = [by_floor[floor] for floor in sorted(by_floor, key=float, reverse=True)]
     # Once the floor is below every other variance only the constant pixels still gain.
     last_step = losses[-2] - losses[-1]
     checks = [
-        Check("pixels that are the same in all training images", float(constant), "pixels",
-              strict=True),
+        Check(
+            "pixels that are the same in all training images",
+            float(constant),
+            "pixels",
+            strict=True,
+        ),
         Check("fall of the loss over the last 100-fold lower floor", last_step, NATS, strict=True),
     ]
     numbers: dict[str, float] = {"constant pixels": constant}
@@ -101,15 +100,15 @@ def c22(e: Evidence) -> Judgement:
     statement="The VQ-VAE reconstructs best and the CVAE second: squared error on test images.",
     threshold="VQ-VAE below CVAE below VAE and both beta-VAEs, each by 2 SE",
 )
-def c23(e: Evidence) -> Judgement:
-    mse = _all(e, (VQVAE, *BENCHMARK), "test.mse")
+def _c23(e: Evidence) -> Judgement:
+    mse = e.quantities(_same((VQVAE, *BENCHMARK)), "test.mse")
     checks = [clearly_above("VQ-VAE below CVAE", mse[CVAE], mse[VQVAE], "%")]
     checks += [clearly_above(f"CVAE below {r}", mse[r], mse[CVAE], "%") for r in UNCONDITIONAL]
     note = (
         "The VQ-VAE may spend 112.8 nats of code on an image, a VAE about 9 nats of KL: the "
         f"comparison is not at equal rates. {e.recipe([VQVAE, *BENCHMARK])}"
     )
-    return conclude(checks, _named("test mse per pixel", mse), note)
+    return conclude(checks, named("test mse per pixel", mse), note)
 
 
 @claim(
@@ -119,7 +118,7 @@ def c23(e: Evidence) -> Judgement:
     statement="The CVAE generates best among VAE, beta-VAE and CVAE.",
     threshold="lowest Frechet distance and highest classifier confidence, each by 2 SE",
 )
-def c24(e: Evidence) -> Judgement:
+def _c24(e: Evidence) -> Judgement:
     checks, numbers = _cvae_generates_best(e)
     return conclude(checks, numbers, e.recipe(BENCHMARK))
 
@@ -132,7 +131,7 @@ def c24(e: Evidence) -> Judgement:
     "than a learned prior over codes.",
     threshold="Frechet distance at least 1.5 times as large",
 )
-def c25(e: Evidence) -> Judgement:
+def _c25(e: Evidence) -> Judgement:
     uniform, learned = e.measure(VQVAE, "fid_uniform"), e.measure(VQVAE, "fid")
     check = at_least("FID of uniform codes at least 1.5 times", uniform, learned * 1.5)
     numbers = {"FID, uniform codes": uniform, "FID, learned code prior": learned}
@@ -147,16 +146,18 @@ def c25(e: Evidence) -> Judgement:
     "CVAE do not.",
     threshold="k-NN label accuracy (k=10) at least 20 points above the CVAE's",
 )
-def c26(e: Evidence) -> Judgement:
-    accuracy = {
-        run: e.measure(run, "knn_accuracy") * 100.0 for run in (*PLANE, PLANE_CVAE)
-    }
+def _c26(e: Evidence) -> Judgement:
+    accuracy = {run: e.measure(run, "knn_accuracy") * 100.0 for run in (*PLANE, PLANE_CVAE)}
     checks = [
-        at_least(f"{run} at least 20 points above the CVAE", accuracy[run] - accuracy[PLANE_CVAE],
-                 20.0, "points")
+        at_least(
+            f"{run} at least 20 points above the CVAE",
+            accuracy[run] - accuracy[PLANE_CVAE],
+            20.0,
+            "points",
+        )
         for run in PLANE
     ]
-    return conclude(checks, _named("k-NN accuracy, %", accuracy), e.recipe([*PLANE, PLANE_CVAE]))
+    return conclude(checks, named("k-NN accuracy, %", accuracy), e.recipe([*PLANE, PLANE_CVAE]))
 
 
 @claim(
@@ -167,14 +168,14 @@ def c26(e: Evidence) -> Judgement:
     "the label hardly better than the most frequent digit does.",
     threshold="accuracy of a classifier from z at most 5 points above the most frequent digit's",
 )
-def c27(e: Evidence) -> Judgement:
+def _c27(e: Evidence) -> Judgement:
     accuracy = {
         run: e.measure(run, "z_to_label_accuracy") * 100.0 for run in ("vae_d2", PLANE_CVAE)
     }
     chance = e.measure(PLANE_CVAE, "majority_accuracy") * 100.0
     excess = accuracy[PLANE_CVAE] - chance
     check = at_most("CVAE at most 5 points above chance", excess, 5.0, "points")
-    numbers = _named("accuracy from z, %", accuracy) | {"most frequent digit, %": chance}
+    numbers = named("accuracy from z, %", accuracy) | {"most frequent digit, %": chance}
     return conclude([check], numbers, e.recipe(["vae_d2", PLANE_CVAE]))
 
 
@@ -186,7 +187,7 @@ def c27(e: Evidence) -> Judgement:
     threshold="test objective at most 2 nats above train (VQ-VAE 5 %), and its end at most 1 nat "
     "above its minimum over training (VQ-VAE 2 %)",
 )
-def c28(e: Evidence) -> Judgement:
+def _c28(e: Evidence) -> Judgement:
     checks, numbers = [], {}
     for run in BENCHMARK:
         gap = e.gap(run, "objective")
@@ -216,7 +217,7 @@ def c28(e: Evidence) -> Judgement:
     threshold="maximum at least 5 % above the value after the first epoch, end below that value, "
     "train images",
 )
-def c29(e: Evidence) -> Judgement:
+def _c29(e: Evidence) -> Judgement:
     curves = e.curves_from_first_epoch(VQVAE, "train_embedding")
     peak = Quantity.of([100.0 * (c.values.max() / c.values[0] - 1.0) for c in curves])
     end = Quantity.of([100.0 * (c.last / c.values[0] - 1.0) for c in curves])
@@ -235,7 +236,7 @@ def c29(e: Evidence) -> Judgement:
     statement="The VQ-VAE's reconstruction and embedding losses both converge.",
     threshold="each changes by at most 2 % over the last tenth of the training, train images",
 )
-def c30(e: Evidence) -> Judgement:
+def _c30(e: Evidence) -> Judgement:
     checks, numbers = [], {}
     for key, label in (("mse", "reconstruction"), ("embedding", "embedding")):
         curves = e.curves(VQVAE, f"train_{key}")
@@ -249,13 +250,18 @@ def c30(e: Evidence) -> Judgement:
     "C31",
     section="4.4",
     where="Table 1",
-    statement="The CVAE has the lowest reconstruction and the lowest KL loss of VAE, beta-VAE and "
-    "CVAE.",
-    threshold="each by 2 SE, on train and test images, against beta = 1, 2 and 5",
+    statement="The CVAE has the lowest reconstruction and the lowest KL loss of VAE, beta-VAE "
+    "(beta = 2, which Table 1 prints) and CVAE.",
+    threshold="each by 2 SE, on train and test images",
 )
-def c31(e: Evidence) -> Judgement:
+def _c31(e: Evidence) -> Judgement:
     checks, numbers = _cvae_loses_least(e)
-    note = f"A larger beta alone lowers the KL loss at will. {e.recipe(BENCHMARK)}"
+    kl = e.quantities(_same(BENCHMARK), "test.kl")
+    verb = "has" if kl["bvae_beta5"].mean < kl[CVAE].mean else "does not have"
+    note = (
+        f"With beta = 5, as the text says, the beta-VAE {verb} a lower KL loss than the CVAE. "
+        f"{e.recipe(BENCHMARK)}"
+    )
     return conclude(checks, numbers, note)
 
 
@@ -267,16 +273,16 @@ def c31(e: Evidence) -> Judgement:
     "KL loss than the VAE.",
     threshold="each by 2 SE, on train and test images",
 )
-def c32(e: Evidence) -> Judgement:
+def _c32(e: Evidence) -> Judgement:
     checks, numbers = [], {}
     for split in ("train", "test"):
-        recon = _all(e, ("vae", "bvae_beta2"), f"{split}.recon")
-        kl = _all(e, ("vae", "bvae_beta2"), f"{split}.kl")
+        recon = e.quantities(_same(("vae", "bvae_beta2")), f"{split}.recon")
+        kl = e.quantities(_same(("vae", "bvae_beta2")), f"{split}.kl")
         checks += [
             clearly_above(f"{split} recon above", recon["bvae_beta2"], recon["vae"], NATS),
             clearly_above(f"{split} KL below", kl["vae"], kl["bvae_beta2"], NATS),
         ]
-        numbers |= _named(f"{split} recon", recon) | _named(f"{split} kl", kl)
+        numbers |= named(f"{split} recon", recon) | named(f"{split} kl", kl)
     return conclude(checks, numbers, e.recipe(["vae", "bvae_beta2"]))
 
 
@@ -288,10 +294,10 @@ def c32(e: Evidence) -> Judgement:
     threshold="the printed recon and KL are nearer to our beta = 5 than to our beta = 2, in units "
     "of 2 nats and 0.4 nats",
 )
-def c33(e: Evidence) -> Judgement:
+def _c33(e: Evidence) -> Judgement:
     printed = next(row for row in TABLE_1 if row.model == "BVAE")
-    recon = _all(e, ("bvae_beta2", "bvae_beta5"), "train.recon")
-    kl = _all(e, ("bvae_beta2", "bvae_beta5"), "train.kl")
+    recon = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train.recon")
+    kl = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train.kl")
     distance = {
         run: (
             ((recon[run].mean - printed.recon) / TOLERANCE_RECON) ** 2
@@ -308,8 +314,8 @@ def c33(e: Evidence) -> Judgement:
     )
     low, high = printed.implied_beta_range
     numbers = (
-        _named("train recon", recon)
-        | _named("train kl", kl)
+        named("train recon", recon)
+        | named("train kl", kl)
         | {"printed recon": printed.recon, "printed kl": printed.kl}
         | {f"distance, {run}": d for run, d in distance.items()}
         | {"beta implied by the printed row": printed.implied_beta}
@@ -329,11 +335,11 @@ def c33(e: Evidence) -> Judgement:
     statement="VAE, beta-VAE and CVAE cost the same training time within 5 %.",
     threshold="parameters, which set the arithmetic of a sample, within 5 % of each other",
 )
-def c34(e: Evidence) -> Judgement:
+def _c34(e: Evidence) -> Judgement:
     parameters = {run: e.quantity(run, "parameters").mean for run in BENCHMARK}
     samples = {e.quantity(run, "samples").mean for run in BENCHMARK}
     if len(samples) > 1:
-        raise NotEvaluated("the benchmark runs were not trained on equally many samples")
+        raise NotEvaluated("The benchmark runs were not trained on equally many samples")
     spread = 100.0 * (max(parameters.values()) / min(parameters.values()) - 1.0)
     note = (
         "Judged on arithmetic, because times vary with what else a machine does; the measured "
@@ -353,7 +359,7 @@ def c34(e: Evidence) -> Judgement:
     "loss.",
     threshold="the conditions of C24 and C31 together",
 )
-def c35(e: Evidence) -> Judgement:
+def _c35(e: Evidence) -> Judgement:
     generation, seen = _cvae_generates_best(e)
     losses, lost = _cvae_loses_least(e)
     note = (
@@ -370,7 +376,7 @@ def c35(e: Evidence) -> Judgement:
     statement="The VQ-VAE's loss cannot be compared with the others'.",
     threshold="by definition of the losses",
 )
-def c36(e: Evidence) -> Judgement:
+def _c36(e: Evidence) -> Judgement:
     return stored(
         "holds",
         "The VQ-VAE minimises a squared error plus codebook terms, which bounds no likelihood. "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 
 from vaelab.claims.evidence import Evidence
 from vaelab.claims.judgement import (
@@ -15,6 +14,7 @@ from vaelab.claims.judgement import (
     at_most,
     clearly_above,
     conclude,
+    named,
 )
 from vaelab.claims.registry import claim
 from vaelab.config import SearchSettings
@@ -55,7 +55,7 @@ def _survey_fid(e: Evidence) -> dict[Architecture, Quantity]:
 
 
 def _named(prefix: str, values: dict[Architecture, Quantity]) -> dict[str, Quantity]:
-    return {f"{prefix}, {brackets(a)}": q for a, q in values.items()}
+    return named(prefix, {brackets(a): q for a, q in values.items()})
 
 
 def _good(e: Evidence, architecture: Architecture, split: str = "train") -> dict[str, Check]:
@@ -93,7 +93,7 @@ def _monotone(loss: Loss) -> Callable[[Evidence], Judgement]:
         measurements = e.measurements()
         found = monotonicity_violations(measurements)
         if not found.pairs:
-            raise NotEvaluated("no two trained architectures are comparable")
+            raise NotEvaluated("No two trained architectures are comparable")
         violations = found.recon if loss == "recon" else found.kl
         worst = max(violations, key=_in_errors, default=None)
         size = _in_errors(worst) if worst else 0.0
@@ -111,9 +111,7 @@ def _monotone(loss: Loss) -> Callable[[Evidence], Judgement]:
             note = f"Worst pair: {pair}, against the assumption by {worst.by:.2g} nats. {note}"
         seeds = min(len(m.recon_values) for m in measurements.values())
         noise = f"{seeds} seed{'s' if seeds > 1 else ', standard errors assumed'}"
-        check = Check(
-            "largest violation at most 2 SE", STANDARD_ERRORS - size, "SE", noise
-        )
+        check = Check("largest violation at most 2 SE", STANDARD_ERRORS - size, "SE", noise)
         return conclude([check], numbers, note)
 
     return judge_by
@@ -124,7 +122,7 @@ def _in_errors(violation: Violation) -> float:
     return float("inf") if violation.standard_errors is None else violation.standard_errors
 
 
-c37 = claim(
+_c37 = claim(
     "C37",
     section="5.1",
     where="Table 2",
@@ -134,7 +132,7 @@ c37 = claim(
     "train images",
 )(_monotone("recon"))
 
-c38 = claim(
+_c38 = claim(
     "C38",
     section="5.1",
     where="Table 2",
@@ -153,7 +151,7 @@ c38 = claim(
     "above 120.",
     threshold="by 2 SE, train images",
 )
-def c39(e: Evidence) -> Judgement:
+def _c39(e: Evidence) -> Judgement:
     run = run_name((500, 3))
     recon = e.quantity(run, "train.recon")
     check = clearly_above("[500, 3] recon above 120", recon, GOOD_RECON, NATS)
@@ -167,7 +165,7 @@ def c39(e: Evidence) -> Judgement:
     statement="[500, 500, 3] is a good model.",
     threshold="recon at most 120 and KL at most 10 nats, train images",
 )
-def c40(e: Evidence) -> Judgement:
+def _c40(e: Evidence) -> Judgement:
     train = _good(e, BENCHMARK_ARCHITECTURE)
     test = all(c.holds for c in _good(e, BENCHMARK_ARCHITECTURE, "test").values())
     note = (
@@ -184,7 +182,7 @@ def c40(e: Evidence) -> Judgement:
     statement="[324, 284, 3] is a good model, while [323, 284, 3] and [500, 283, 3] are not.",
     threshold="recon at most 120 and KL at most 10 nats, train images",
 )
-def c41(e: Evidence) -> Judgement:
+def _c41(e: Evidence) -> Judgement:
     neighbours = ((323, 284, 3), (500, 283, 3))
     checks = [*_good(e, MINIMAL_ARCHITECTURE).values(), *(_bad(e, a) for a in neighbours)]
     involved = (MINIMAL_ARCHITECTURE, *neighbours)
@@ -209,10 +207,10 @@ def c41(e: Evidence) -> Judgement:
     threshold="in each layer the next smaller width was trained and is not good, and no trained "
     "smaller one is good",
 )
-def c42(e: Evidence) -> Judgement:
+def _c42(e: Evidence) -> Judgement:
     found = e.decisions["answer"].get("architecture")
     if not found:
-        raise NotEvaluated("the search ended without an architecture")
+        raise NotEvaluated("The search ended without an architecture")
     answer = tuple(found)
     settings = SearchSettings.model_validate(e.decisions["settings"])
     smaller = {
@@ -227,7 +225,7 @@ def c42(e: Evidence) -> Judgement:
     untrained = [a for a in needed if a not in smaller]
     if not good and untrained:
         raise NotEvaluated(
-            f"the answer is {brackets(answer)}, and {', '.join(map(brackets, untrained))} "
+            f"The answer is {brackets(answer)}, and {', '.join(map(brackets, untrained))} "
             f"{'was' if len(untrained) == 1 else 'were'} never trained; the report's proof rules "
             "them out by assumption 5.1 alone (C37, C38)"
         )
@@ -248,7 +246,7 @@ def c42(e: Evidence) -> Judgement:
     statement="The minimal architecture reconstructs and generates comparably to [500, 500, 3].",
     threshold="test reconstruction loss at most 5 % and Frechet distance at most 25 % above it",
 )
-def c43(e: Evidence) -> Judgement:
+def _c43(e: Evidence) -> Judgement:
     small, large = MINIMAL_ARCHITECTURE, BENCHMARK_ARCHITECTURE
     if small not in e.architectures:
         found = e.decisions["answer"].get("architecture")
@@ -256,8 +254,9 @@ def c43(e: Evidence) -> Judgement:
     recon = {a: e.quantity(run_name(a), "test.recon") for a in (small, large)}
     fid = {a: e.measure(run_name(a), "fid") for a in (small, large)}
     checks = [
-        at_most("test recon at most 5 % above", _percent_above(recon[small], recon[large]), 5.0,
-                "%"),
+        at_most(
+            "test recon at most 5 % above", _percent_above(recon[small], recon[large]), 5.0, "%"
+        ),
         at_most("FID at most 25 % above", _percent_above(fid[small], fid[large]), 25.0, "%"),
     ]
     numbers = _named("test recon", recon) | _named("FID", fid)
@@ -273,7 +272,7 @@ def c43(e: Evidence) -> Judgement:
     threshold="a pair in which the better test ELBO goes with the larger Frechet distance, both by "
     "2 SE",
 )
-def c44(e: Evidence) -> Judgement:
+def _c44(e: Evidence) -> Judgement:
     loss, fid = _survey(e, "test.neg_elbo"), _survey_fid(e)
     pairs = [
         (
@@ -315,10 +314,12 @@ def c44(e: Evidence) -> Judgement:
     threshold="true of both losses in at least 80 % of the comparable pairs of Table 3, train "
     "images",
 )
-def c45(e: Evidence) -> Judgement:
+def _c45(e: Evidence) -> Judgement:
     recon, kl = _survey(e, "train.recon"), _survey(e, "train.kl")
     pairs = [(a, b) for a in SURVEY for b in SURVEY if _nowhere_wider(a, b)]
-    agreeing = [(a, b) for a, b in pairs if recon[a].mean > recon[b].mean and kl[a].mean < kl[b].mean]
+    agreeing = [
+        (a, b) for a, b in pairs if recon[a].mean > recon[b].mean and kl[a].mean < kl[b].mean
+    ]
     share = 100.0 * len(agreeing) / len(pairs)
     numbers: dict[str, float] = {"comparable pairs": len(pairs), "agreeing pairs": len(agreeing)}
     return conclude(
@@ -336,7 +337,7 @@ def c45(e: Evidence) -> Judgement:
     threshold="in each family of Table 3 the largest d has the larger Frechet distance than the "
     "smallest, by 2 SE",
 )
-def c46(e: Evidence) -> Judgement:
+def _c46(e: Evidence) -> Judgement:
     fid = _survey_fid(e)
     families: dict[Architecture, list[Architecture]] = {}
     for a in sorted(SURVEY):
@@ -358,7 +359,7 @@ def c46(e: Evidence) -> Judgement:
     "KL loss or generates better.",
     threshold="train KL or Frechet distance lower by 2 SE in each pair of Table 3",
 )
-def c47(e: Evidence) -> Judgement:
+def _c47(e: Evidence) -> Judgement:
     involved = tuple(dict.fromkeys(a for pair in DEEPER for a in pair))
     kl = {a: e.quantity(run_name(a), "train.kl") for a in involved}
     fid = {a: e.measure(run_name(a), "fid") for a in involved}
@@ -383,13 +384,12 @@ def c47(e: Evidence) -> Judgement:
     statement="Twice the training, 2000 epochs in place of 1000, hardly changes [500, 500, 3].",
     threshold="train -ELBO changes by less than 1 nat",
 )
-def c48(e: Evidence) -> Judgement:
+def _c48(e: Evidence) -> Judgement:
     short, long = run_name(BENCHMARK_ARCHITECTURE), "vae"
     samples = {run: e.quantity(run, "samples").mean for run in (short, long)}
     if samples[long] < 1.5 * samples[short]:
         raise NotEvaluated(
-            "in this preset the benchmark run is not trained longer than the survey's "
-            "[500, 500, 3]"
+            "In this preset the benchmark run is not trained longer than the survey's [500, 500, 3]"
         )
     loss = {run: e.quantity(run, "train.neg_elbo") for run in (short, long)}
     change = loss[short] - loss[long]

@@ -7,7 +7,7 @@ the true posterior with Hamiltonian Monte Carlo.
 
 from __future__ import annotations
 
-from vaelab.estimators.ais import Bracket, annealed, bidirectional
+from vaelab.estimators.ais import Annealing, Bracket, annealed, bidirectional
 from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.kw_appendix_d import kw_appendix_d
 from vaelab.estimators.log_weights import LogTerms, log_mean_exp, log_terms
@@ -24,6 +24,7 @@ from vaelab.estimators.reductions import (
 
 __all__ = [
     "REDUCTIONS",
+    "Annealing",
     "Bracket",
     "Estimate",
     "LatentModel",

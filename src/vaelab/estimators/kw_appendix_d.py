@@ -6,8 +6,9 @@
    density f, as long as z comes from the true posterior.
 
 f is a Gaussian with full covariance. A kernel density is as valid, but on VAEs with 3 latent
-dimensions it came out twice as far from a long reference run, as its own roughness adds noise. Suited to fewer than 5 latent dimensions, as Kingma &
-Welling say. Where the posterior has modes that no chain visits, the estimate lacks them.
+dimensions it came out twice as far from a long reference run: its roughness adds noise.
+Suited to fewer than 5 latent dimensions, as Kingma & Welling say. Where the posterior has
+modes that no chain visits, the estimate lacks their share.
 """
 
 from __future__ import annotations

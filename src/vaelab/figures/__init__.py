@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vaelab.errors import VaelabError
 from vaelab.figures import curves, images, latent
 from vaelab.figures.style import STYLE, save
-from vaelab.report_numbers import MINIMAL_ARCHITECTURE, TABLE_3
+from vaelab.report_numbers import MINIMAL_ARCHITECTURE
 from vaelab.results import Results
 from vaelab.search import run_name
 
@@ -202,5 +202,3 @@ FIGURES: dict[int, FigureSpec] = {
         (run_name(MINIMAL_ARCHITECTURE),),
     ),
 }
-
-TABLE_3_RUNS: tuple[str, ...] = tuple(run_name(row.architecture) for row in TABLE_3)

@@ -17,6 +17,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from vaelab import report_numbers
+from vaelab.errors import VaelabError
 from vaelab.figures.style import (
     ADAGRAD,
     AEVB,
@@ -329,6 +330,8 @@ def _likelihood(
             frame[(frame["split"] == split) & (frame["estimator"] == estimator)]
             for frame in results.likelihood(name)
         ]
+        if any(frame.empty for frame in frames):
+            raise VaelabError(f"likelihood.csv of {name} has no {split} values by {estimator!r}")
         _mean_and_band(axes, frames, "nats", split, getattr(colours, split), f"{label}, {split}")
 
 

@@ -18,10 +18,10 @@ GAP, TITLE, SUBTITLE = 36, 60, 36  # output pixels around panels and above them
 
 @dataclass(frozen=True)
 class Panel:
-    """One grid of images under a title; `image` is (H, W) uint8, None leaves a blank cell."""
+    """One grid of images under a title; `image` is (H, W) uint8."""
 
     title: str
-    image: np.ndarray | None
+    image: np.ndarray
     subtitle: str = ""
 
 
@@ -63,17 +63,17 @@ def sheet(
     """Panels row by row, each enlarged by the largest whole factor that fits `cell` pixels.
 
     Args:
-        panels: what to show; a panel without an image leaves its cell empty.
+        panels: what to show.
         columns: panels in a row.
         results: where the panels come from, for the footer.
         names: the runs shown, for the footer.
         cell: width of a panel in output pixels.
         note: added to the footer.
     """
-    images = [None if panel.image is None else _enlarged(panel.image, cell) for panel in panels]
+    images = [_enlarged(panel.image, cell) for panel in panels]
     starts = range(0, len(panels), columns)
     rows = [range(start, min(start + columns, len(panels))) for start in starts]
-    heights = [max(images[i].shape[0] for i in row if images[i] is not None) for row in rows]
+    heights = [max(images[i].shape[0] for i in row) for row in rows]
     title = TITLE + (SUBTITLE if any(panel.subtitle for panel in panels) else 0)
     foot = round(footer_height(results, names) * DPI)
     width = columns * (cell + GAP) + GAP
@@ -84,9 +84,8 @@ def sheet(
     for row, row_height in zip(rows, heights, strict=True):
         top += title
         for column, index in enumerate(row):
-            if images[index] is not None:
-                left = GAP + column * (cell + GAP)
-                _place(figure, panels[index], images[index], left, top, (width, height))
+            left = GAP + column * (cell + GAP)
+            _place(figure, panels[index], images[index], left, top, (width, height))
         top += row_height + GAP
     footer(figure, results, names, note)
     return figure
@@ -111,9 +110,11 @@ def _place(
     axes = figure.add_axes(
         (left / width, 1 - (top + rows) / height, columns / width, rows / height)
     )
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    # As RGB the grey values go to the file unchanged; a colour map would round some of them.
+    rgb = np.repeat(image[:, :, None], 3, axis=2)
+    axes.imshow(rgb, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
-    lift = 8 + (SUBTITLE if panel.subtitle else 0)
+    lift = 12 + (SUBTITLE if panel.subtitle else 0)
     axes.set_title(panel.title, fontsize=11, pad=lift * 72 / DPI)
     if panel.subtitle:
         axes.annotate(

@@ -15,7 +15,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vaelab.io import atomic_path
-from vaelab.results import Results, describe_samples
+from vaelab.results import Results, alarms, provenance_line
 
 DPI = 200
 WIDTH = 7.2  # inches, a full text width: 8 pt type stays readable when shown at 12 cm
@@ -23,9 +23,9 @@ FOOTER = 0.2  # inches per line of the footer
 
 INK, MUTED, RULE, WARNING = "#222222", "#666666", "#D9D9D9", "#B00020"
 
-# Okabe & Ito's palette, distinguishable under the common colour-vision deficiencies.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+# From Okabe & Ito's palette, distinguishable under the common colour-vision deficiencies.
+BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
+GREEN, PURPLE = "#009E73", "#CC79A7"
 
 
 class Pair(NamedTuple):
@@ -107,24 +107,6 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def alarms(results: Results, names: Iterable[str]) -> list[str]:
-    """What a reader must know before believing the figure."""
-    lines = []
-    if results.preset == "smoke":
-        lines.append("smoke preset: numbers are meaningless")
-    if results.synthetic(names):
-        lines.append("synthetic faces, not Frey Face")
-    return lines
-
-
-def provenance_line(results: Results, names: Iterable[str]) -> str:
-    """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run"."""
-    count = len(results.seeds)
-    seeds = "1 seed" if count == 1 else f"{count} seeds"
-    samples = describe_samples(results.samples(names))
-    return f"preset {results.preset} · {seeds} · {samples} samples a run"
 
 
 def footer_height(results: Results, names: Iterable[str]) -> float:

@@ -62,6 +62,7 @@ def configure_process(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
+    # The long name of use_deterministic_algorithms(True), which would import the compiler (2 s).
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -41,7 +41,7 @@ class AutogradGradients:
         x = x.float()
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
             if isinstance(self.model, VQVAE):
-                return vq_terms(self.model, x, self.beta).objective()
+                return vq_terms(self.model, x, self.beta)[0].objective()
             return elbo_terms(self.model, x, c, eps).objective(self.beta).mean()
 
     def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
@@ -108,7 +108,9 @@ class FusedGradients:
     def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
         """See `Gradients`."""
         batch, d = len(x), self.latent_dim
-        inputs = x if c is None else torch.cat([x, c.to(x.dtype)], -1)
+        inputs = x.to(self.dtype)
+        if c is not None:
+            inputs = torch.cat([inputs, c.to(self.dtype)], -1)
         trunks = [part for name, part in self.parts.items() if name != "decoder"]
         encoded = [trunk.forward(inputs) for trunk in trunks]
         heads = torch.cat([values[-1] for values in encoded], -1).float()

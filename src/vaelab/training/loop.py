@@ -24,6 +24,7 @@ from vaelab.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
 from vaelab.training.gradients import FusedGradients, gradients_for
+from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors, save_tensors
 
 # Streams of random numbers of one run; each is seeded from (seed, stream, counter), so that
@@ -111,7 +112,7 @@ class _Training:
         fused = isinstance(self.model, VAE)
         self.flat = FlatParameters(self.model, compute.dtype if fused else torch.float32)
         self.gradients = gradients_for(self.model, self.flat, spec.beta, compute.dtype)
-        self.optimizer = _optimizer(spec, self.flat.master)
+        self.optimizer = FlatOptimizer(spec, self.flat.master)
         self.noise = torch.Generator(compute.device).manual_seed(stream_seed(seed, NOISE))
         # The Gaussian's density is sharp enough to see bf16's rounding of the pixels.
         kept = compute.dtype if isinstance(self.gradients, FusedGradients) else torch.float32
@@ -168,8 +169,7 @@ class _Training:
             take, spec.latent_dim, generator=self.noise, device=self.compute.device
         )
         self.gradients(x, c, eps)
-        self.optimizer.param_groups[0]["lr"] = learning_rate(spec, progress.seen)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate(spec, progress.seen))
         self.flat.publish()
 
     @torch.no_grad()
@@ -207,8 +207,7 @@ class _Training:
     def save(self, path: Path) -> None:
         """Write everything the rest of the training depends on."""
         tensors = {"master": self.flat.master.detach(), "noise": self.noise.get_state()}
-        for key, value in self.optimizer.state[self.flat.master].items():
-            tensors[f"optimizer.{key}"] = value
+        tensors |= {f"optimizer.{key}": value for key, value in self.optimizer.state.items()}
         tensors |= {f"buffer.{name}": value for name, value in self.model.named_buffers()}
         if self.snapshots:
             tensors["snapshots"] = torch.stack(self.snapshots)
@@ -231,10 +230,8 @@ class _Training:
             self.flat.master.copy_(tensors["master"])
         self.flat.publish()
         self.noise.set_state(tensors["noise"])
-        state = self.optimizer.state[self.flat.master]
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                state[key.removeprefix("optimizer.")] = value.to(self.compute.device)
+        for key, value in self.optimizer.state.items():
+            value.copy_(tensors[f"optimizer.{key}"])
         for name, buffer in self.model.named_buffers():
             buffer.copy_(tensors[f"buffer.{name}"])
         self.snapshots = list(tensors["snapshots"]) if "snapshots" in tensors else []
@@ -331,7 +328,7 @@ def _measure(
 ) -> dict[str, float]:
     """The history's columns for one split, means over the images."""
     if isinstance(model, VQVAE):
-        terms = vq_terms(model, x, beta)
+        terms, _ = vq_terms(model, x, beta)
         values = {"objective": terms.objective(), **terms._asdict()}
         return {key: float(value) for key, value in values.items()}
     elbo = elbo_terms(model, x, c, eps)
@@ -357,16 +354,8 @@ def _progress_line(
 
 def _images(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 images as numbers in [0, 1] on the device."""
-    return torch.from_numpy(images.astype(np.float32) / 255.0).to(device=device, dtype=dtype)
-
-
-def _optimizer(spec: RunSpec, master: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """PyTorch's fused optimiser on the flat parameter (Adagrad: eps 1e-10, no decay)."""
-    if spec.optimizer == "adam":
-        return torch.optim.Adam(
-            [master], lr=spec.learning_rate, betas=(0.9, spec.adam_beta2), fused=True
-        )
-    return torch.optim.Adagrad([master], lr=spec.learning_rate, fused=not master.is_cuda)
+    # Grey levels are exact in every type, so the division rounds once.
+    return torch.from_numpy(images).to(device=device, dtype=dtype).div_(255.0)
 
 
 def _set_output_bias(model: VAE, images: np.ndarray) -> None:

@@ -1,0 +1,323 @@
+"""Training: the fast path against autograd, schedules, resume after SIGKILL, divergence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaelab.data import Dataset
+from vaelab.errors import VaelabError
+from vaelab.models import build
+from vaelab.spec import RunSpec
+from vaelab.training.device import Compute, resolve_compute
+from vaelab.training.flat import FlatParameters
+from vaelab.training.gradients import AutogradGradients, FusedGradients
+from vaelab.training.loop import history_grid, learning_rate, train
+from vaelab.training.optimizer import FlatOptimizer
+from vaelab.training.state import load_tensors
+
+FP32 = Compute(torch.device("cpu"), torch.float32)
+BF16 = Compute(torch.device("cpu"), torch.bfloat16)
+
+
+def spec(**changes: object) -> RunSpec:
+    fields = {
+        "dataset": "mnist",
+        "hidden": (32, 16),
+        "latent_dim": 3,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "init": "default",
+        "samples": 1000,
+        "history_points": 5,
+        "history_images": 20,
+    }
+    return RunSpec.model_validate(fields | changes)
+
+
+VARIANTS = {
+    "separate_relu": spec(),
+    "shared_tanh": spec(trunks="shared", activation="tanh", hidden=(24,), latent_dim=5),
+    "linear": spec(hidden=(), latent_dim=2),
+    "beta": spec(beta=4.0),
+    "onehot": spec(condition="onehot"),
+    "scalar": spec(condition="scalar", trunks="shared"),
+    "gaussian": spec(
+        dataset="frey", trunks="shared", activation="tanh", hidden=(20,), likelihood="gaussian"
+    ),
+    "gaussian_fixed": spec(likelihood="gaussian_fixed"),
+}
+
+
+def batch(run: RunSpec, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(17, run.pixels, generator=generator)
+    labels = torch.randint(10, (17,), generator=generator)
+    c = None if run.condition == "none" else model.embed(labels)
+    return x, c, torch.randn(17, run.latent_dim, generator=generator)
+
+
+def both_gradients(run: RunSpec, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    gradients = []
+    for way in (AutogradGradients, FusedGradients):
+        model = build(run, torch.Generator().manual_seed(0))
+        flat = FlatParameters(model, dtype if way is FusedGradients else torch.float32)
+        x, c, eps = batch(run, model)
+        way(model, flat, run.beta, dtype)(x.to(dtype), c, eps)
+        gradients.append(flat.master.grad.clone())
+    return gradients[0], gradients[1]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_fused_gradients_equal_autograd_in_float32(name: str) -> None:
+    autograd, fused = both_gradients(VARIANTS[name], torch.float32)
+    assert autograd.abs().max() > 1e-3
+    torch.testing.assert_close(fused, autograd, rtol=1e-4, atol=1e-6 * autograd.abs().max().item())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_fused_gradients_in_bf16_are_as_close_as_autocast(name: str) -> None:
+    exact, _ = both_gradients(VARIANTS[name], torch.float32)
+    autocast, fused = both_gradients(VARIANTS[name], torch.bfloat16)
+    error = ((fused - exact).norm() / exact.norm()).item()
+    reference = ((autocast - exact).norm() / exact.norm()).item()
+    assert 0.0 < error < max(1.3 * reference, 0.01)
+    assert error < 0.08
+
+
+def test_flat_parameters_are_the_model() -> None:
+    model = build(spec(), torch.Generator().manual_seed(0))
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    flat = FlatParameters(model, torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
+    with torch.no_grad():
+        flat.master.add_(1.0)
+    flat.publish()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, before[name] + 1.0, rtol=0, atol=0)
+        torch.testing.assert_close(
+            flat.weights[name], (before[name] + 1.0).bfloat16(), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("adam", lambda p: torch.optim.Adam([p], lr=0.01, betas=(0.9, 0.97))),
+        ("adagrad", lambda p: torch.optim.Adagrad([p], lr=0.01)),
+    ],
+)
+def test_optimizers_are_pytorchs(name: str, reference: object) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = torch.randn(50, generator=generator), torch.randn(4, 50, generator=generator)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimizer = FlatOptimizer(spec(optimizer=name, adam_beta2=0.97), ours)
+    expected = reference(theirs)
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        optimizer.step(0.01)
+        expected.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_learning_rate_warms_up_then_falls_to_zero() -> None:
+    run = spec(schedule="cosine", warmup=0.2, learning_rate=0.01, samples=1000)
+    assert learning_rate(run, 100) == pytest.approx(0.005)
+    assert learning_rate(run, 200) == pytest.approx(0.01)
+    assert learning_rate(run, 600) == pytest.approx(0.005)
+    assert learning_rate(run, 1000) == pytest.approx(0.0, abs=1e-12)
+    assert learning_rate(spec(learning_rate=0.01), 999) == 0.01
+
+
+def test_history_grid_is_logarithmic_and_ends_at_the_budget() -> None:
+    grid = history_grid(spec(samples=100_000, batch_size=100, history_points=7))
+    assert grid[0] == 100
+    assert grid[-1] == 100_000
+    ratios = np.diff(np.log(grid))
+    assert ratios == pytest.approx(np.full(6, np.log(1000) / 6), rel=0.02)
+
+
+def toy_dataset(n: int = 230) -> Dataset:
+    """Two kinds of stripes with noise, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=n).astype(np.uint8)
+    images = np.zeros((n, 28, 28))
+    images[labels == 0, ::4] = 200
+    images[labels == 1, :, ::4] = 200
+    images = (images + rng.integers(0, 50, size=images.shape)).astype(np.uint8).reshape(n, -1)
+    return Dataset("mnist", images, images[:50], labels, labels[:50], (28, 28), "toy", False)
+
+
+@pytest.mark.parametrize("compute", [FP32, BF16], ids=["fp32", "bf16"])
+def test_training_lowers_the_bound_and_repeats_bit_for_bit(
+    compute: Compute, tmp_path: Path
+) -> None:
+    run = spec(samples=4000, batch_size=50, learning_rate=3e-3)
+    results = [
+        train("a", run, 0, toy_dataset(), compute, resume=tmp_path / "r", log=lambda _: None)
+        for _ in range(2)
+    ]
+    first, last = results[0].history[0], results[0].history[-1]
+    assert last["samples"] == 4000
+    assert last["train_neg_elbo"] < 0.8 * first["train_neg_elbo"]
+    assert last["train_neg_elbo"] == pytest.approx(last["train_recon"] + last["train_kl"])
+    for name, tensor in results[0].state.items():
+        assert torch.equal(tensor, results[1].state[name])
+    other = train("a", run, 1, toy_dataset(), compute, resume=tmp_path / "r", log=lambda _: None)
+    assert any(not torch.equal(t, other.state[n]) for n, t in results[0].state.items())
+
+
+def test_the_epoch_sees_every_image_once_and_keeps_the_partial_batch(tmp_path: Path) -> None:
+    """230 images in batches of 100: 100, 100, 30, then the next epoch's first 100."""
+    from vaelab.training.loop import _Training
+
+    training = _Training("a", spec(samples=330), 0, toy_dataset(), FP32)
+    order = training.order.clone()
+    sizes, positions = [], []
+    for _ in range(4):
+        before = training.progress.seen
+        training.step()
+        sizes.append(training.progress.seen - before)
+        positions.append(training.progress.position)
+    assert sizes == [100, 100, 30, 100]
+    assert positions == [100, 200, 230, 100]
+    assert sorted(order.tolist()) == list(range(230))
+    assert not torch.equal(order, training.order)
+
+
+TRAIN_SCRIPT = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    import torch
+    from test_training import FP32, BF16, spec, toy_dataset
+    from vaelab.training.loop import train
+    from vaelab.training.state import save_tensors
+    torch.set_num_threads(1)
+    run = spec(**{changes!r})
+    folder = Path({folder!r})
+    result = train("victim", run, 0, toy_dataset(), {compute}, resume=folder / "resume.safetensors",
+                   resume_seconds=0.05, log=lambda line: print(line, flush=True))
+    tensors = dict(result.state)
+    if result.snapshots is not None:
+        tensors["snapshots"] = result.snapshots
+    rows = [{{k: v for k, v in row.items() if k != "seconds"}} for row in result.history]
+    save_tensors(folder / "final.safetensors", tensors, {{"history": rows}})
+"""
+
+KILL_VARIANTS = {
+    "adam_snapshots": ({"samples": 60_000, "hidden": (64,), "snapshots": 4}, "FP32"),
+    "adagrad_bf16": ({"samples": 60_000, "optimizer": "adagrad", "init": "normal"}, "BF16"),
+    "vqvae": (
+        {
+            "model": "vqvae", "hidden": (), "latent_dim": 2, "likelihood": "mse", "beta": 0.25,
+            "codebook_size": 10, "samples": 1500, "batch_size": 20,
+        },
+        "FP32",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KILL_VARIANTS)
+def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Path) -> None:
+    changes, compute = KILL_VARIANTS[name]
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        folder.mkdir(exist_ok=True)
+        script = textwrap.dedent(TRAIN_SCRIPT).format(
+            tests=str(Path(__file__).parent), changes=changes, compute=compute, folder=str(folder)
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+
+    whole = start(tmp_path / "whole")
+    whole.communicate(timeout=120)
+    assert whole.returncode == 0
+    killed = start(tmp_path / "killed")
+    resume = tmp_path / "killed" / "resume.safetensors"
+    deadline = time.monotonic() + 60
+    while not resume.exists() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, "the training ended before it could be killed"
+    seen = load_tensors(resume)[1]["seen"]
+    assert 0 < seen < changes["samples"]
+    resumed = start(tmp_path / "killed")
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0
+    assert f"resumed at {seen} of" in output
+    expected, expected_meta = load_tensors(tmp_path / "whole" / "final.safetensors")
+    found, found_meta = load_tensors(tmp_path / "killed" / "final.safetensors")
+    assert expected.keys() == found.keys()
+    for key, tensor in expected.items():
+        assert torch.equal(tensor, found[key]), key
+    assert found_meta["history"] == expected_meta["history"]
+
+
+def test_terminated_training_saves_its_state_first(tmp_path: Path) -> None:
+    folder = tmp_path / "terminated"
+    folder.mkdir()
+    script = textwrap.dedent(TRAIN_SCRIPT).format(
+        tests=str(Path(__file__).parent),
+        changes={"samples": 50_000_000},
+        compute="FP32",
+        folder=str(folder),
+    ).replace("resume_seconds=0.05", "resume_seconds=1e9")
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert load_tensors(folder / "resume.safetensors")[1]["seen"] > 0
+
+
+def test_resume_file_of_another_training_is_not_used(tmp_path: Path) -> None:
+    resume = tmp_path / "resume.safetensors"
+    lines: list[str] = []
+    train("a", spec(samples=500), 0, toy_dataset(), FP32, resume=resume, resume_seconds=0.0,
+          log=lines.append)  # fmt: skip
+    assert resume.exists()
+    train("a", spec(samples=600), 0, toy_dataset(), FP32, resume=resume, log=lines.append)
+    assert any("belongs to another training" in line for line in lines)
+
+
+def test_damaged_resume_file_is_named(tmp_path: Path) -> None:
+    resume = tmp_path / "resume.safetensors"
+    resume.write_bytes(b"not a safetensors file")
+    with pytest.raises(VaelabError, match=r"resume\.safetensors is damaged"):
+        train("a", spec(), 0, toy_dataset(), FP32, resume=resume)
+
+
+def test_divergence_is_named_and_stops_the_run(tmp_path: Path) -> None:
+    run = spec(learning_rate=1e20, samples=100_000, history_points=2)
+    with pytest.raises(VaelabError, match=r"wild-s0 diverged: .* after \d+ samples"):
+        train("wild-s0", run, 0, toy_dataset(), FP32, resume=tmp_path / "r", log=lambda _: None)
+
+
+def test_output_bias_starts_at_the_mean_image(tmp_path: Path) -> None:
+    from vaelab.training.loop import _Training
+
+    data = toy_dataset()
+    training = _Training("a", spec(output_bias=True), 0, data, FP32)
+    bias = training.model.decoder.layers[-1].bias.detach().sigmoid().numpy()
+    assert bias == pytest.approx(data.train_images.mean(0) / 255.0, abs=2e-3)
+
+
+def test_cuda_by_name_without_a_device_is_an_error() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(VaelabError, match="sees no CUDA device"):
+        resolve_compute("cuda", "auto")
+    assert resolve_compute("auto", "fp32") == FP32

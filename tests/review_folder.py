@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from result_folders import alias, arrays, likelihood, losses, write_run
 from safetensors.numpy import save_file
 
+from result_folders import alias, arrays, likelihood, losses, write_run
 from vaelab import report_numbers
 from vaelab.config import SearchSettings
 from vaelab.errata import ERRATA
@@ -184,7 +184,7 @@ def search() -> dict[str, Any]:
     return summary
 
 
-def write_page(folder: Path, **changes: Any) -> Path:
+def make_page(folder: Path, **changes: Any) -> Path:
     """Build the page of a made-up folder; `changes` replace arguments of build_page."""
     results = changes.pop("results", None) or write_folder(folder)
     out = folder / "index.html"
@@ -197,7 +197,7 @@ def write_page(folder: Path, **changes: Any) -> Path:
         "search": search(),
         "benchmarks": pd.DataFrame(
             [("train", 90.0, 60.0, 700.0), ("train", 30.0, 30.0, 900.0), ("page", 6.0, 6.0, 1.0)],
-            columns=["rule_name", "s", "cpu_time", "max_rss"],
+            columns=["step", "s", "cpu_time", "max_rss"],
         ),
         "config": {"preset": folder.name, "seeds": [0], "data": {"mirror": "/secret/mirror"}},
         "out": out,

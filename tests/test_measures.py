@@ -27,10 +27,10 @@ from vaelab.measures import (
     measure_codes,
     measure_run,
     measure_runs,
-    median_bandwidth,
-    mmd_squared,
+    mmd_to_prior,
     pixel_entropy,
     pixel_variance,
+    prior_bandwidth,
     prior_mmd,
     reference,
     sharpness,
@@ -190,40 +190,50 @@ def test_collapsed_dimensions_do_not_break_the_classifier():
 
 def test_mmd_is_the_unbiased_double_sum():
     draw = rng(8)
-    x, y, width = draw.standard_normal((6, 2)), draw.standard_normal((5, 2)) + 1.0, 0.7
+    x, prior, width = draw.standard_normal((6, 2)) + 0.5, draw.standard_normal((200_000, 2)), 0.7
 
     def kernel(a, b):
-        return math.exp(-np.square(a - b).sum() / (2.0 * width**2))
+        return np.exp(-np.square(a - b).sum(-1) / (2.0 * width**2))
 
-    within_x = np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
-    within_y = np.mean([kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j])
-    across = np.mean([kernel(a, b) for a in x for b in y])
-    assert mmd_squared(x, y, width) == pytest.approx(within_x + within_y - 2.0 * across)
+    within = np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
+    across = np.mean([kernel(a, prior).mean() for a in x])
+    prior_pairs = kernel(prior[::2], prior[1::2]).mean()
+    expected = within + prior_pairs - 2.0 * across
+    assert mmd_to_prior(x, width) == pytest.approx(expected, abs=4e-3)
 
 
 def test_mmd_of_shifted_gaussians():
     # In one dimension E k = c exp(-shift^2 / (2 (w^2 + 2))) with c = w / sqrt(w^2 + 2).
     draw, width, shift = rng(9), 1.5, 0.8
-    values = [
-        mmd_squared(draw.standard_normal((400, 1)), draw.standard_normal((400, 1)) + shift, width)
-        for _ in range(25)
-    ]
+    values = [mmd_to_prior(draw.standard_normal((400, 1)) + shift, width) for _ in range(25)]
     c = width / math.sqrt(width**2 + 2.0)
     expected = 2.0 * c * (1.0 - math.exp(-(shift**2) / (2.0 * (width**2 + 2.0))))
     assert np.mean(values) == pytest.approx(expected, abs=4.0 * np.std(values) / 5.0)
 
 
-def test_median_bandwidth():
-    assert median_bandwidth(np.array([[0.0], [1.0]]), np.array([[3.0]])) == pytest.approx(2.0)
+def test_the_bandwidth_is_the_median_distance_under_the_prior():
+    for dimension in (1, 3, 20, 200):
+        pairs = rng(1).standard_normal((2, 20_000, dimension))
+        distances = np.sqrt(np.square(pairs[0] - pairs[1]).sum(-1))
+        assert prior_bandwidth(dimension) == pytest.approx(np.median(distances), rel=0.02)
 
 
 def test_prior_mmd_is_zero_for_the_prior_and_positive_off_it():
-    codes = rng(10).standard_normal((5000, 3))
-    mmd, error = prior_mmd(codes, rng(11))
-    assert abs(mmd) < 4.0 * error
-    assert 0.0 < error < 1e-3
-    off, error = prior_mmd(0.8 * codes + 0.3, rng(11))
-    assert off > 10.0 * error
+    for dimension in (2, 100):
+        codes = rng(10).standard_normal((10_000, dimension))
+        mmd, error = prior_mmd(codes, rng())
+        assert abs(mmd) < 4.0 * error
+        assert 0.0 < error < 2e-4
+        off, error = prior_mmd(0.8 * codes + 0.2, rng())
+        assert off > 15.0 * error
+    assert prior_mmd(rng().standard_normal((500, 2)), rng())[1] == 0.0
+
+
+def test_prior_mmd_does_not_depend_on_the_order_of_the_codes():
+    codes = rng(12).standard_normal((4000, 2))
+    ordered = codes[np.argsort(codes[:, 0])]
+    mmd, error = prior_mmd(ordered, rng())
+    assert abs(mmd) < 4.0 * error < 2e-3
 
 
 def test_aggregate_kl_uses_both_sources_of_variance():
@@ -291,7 +301,7 @@ def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def vae_arrays(seed: int, conditional: bool) -> dict[str, np.ndarray]:
     generated, labels = digits(300, seed)
     draw = rng(seed + 1)
-    test_labels = np.arange(2000) % 10
+    test_labels = np.arange(2000) // 2 % 10
     mean = np.stack([test_labels / 2.0, draw.standard_normal(2000)], 1).astype(np.float32)
     arrays = {
         "generated": generated,

@@ -81,18 +81,18 @@ def _config(files: Sequence[str], values: Sequence[str]) -> Config:
         key, equals, text = value.partition("=")
         if not equals:
             raise VaelabError(f"--config {value}: write KEY=VALUE")
-        overrides[key] = yaml.safe_load(text)
+        try:
+            overrides[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise VaelabError(f"--config {value}: not valid YAML: {error}") from error
     return load_config(files, overrides)
 
 
 def _runs(config: Config, names: Sequence[str]) -> list[Run]:
     """Runs by id (vae-s0) or by name (vae: every seed)."""
     runs = resolve(config)
-    found = []
-    for name in names:
-        ids = runs.alias.get(name, (name,))
-        found += [runs.run(run_id) for run_id in ids]
-    return found
+    ids = [i for name in names for i in ([name] if "-s" in name else runs.ids([name]))]
+    return [runs.run(run_id) for run_id in ids]
 
 
 def _results(config: Config) -> Results:

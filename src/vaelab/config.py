@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vaelab.errors import VaelabError
 
@@ -28,7 +28,7 @@ Group = Literal[
 class Settings(BaseModel):
     """Base of all settings: unknown keys are errors, values never change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Recipe(Settings):
@@ -190,6 +190,14 @@ class Config(Settings):
     search: SearchSettings = SearchSettings()
     classifier: ClassifierSettings = ClassifierSettings()
 
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        # A repeated seed would be one training counted twice in every spread.
+        if len(set(value)) < len(value):
+            raise ValueError("every seed may be listed once")
+        return value
+
     @property
     def folder(self) -> Path:
         """results/<preset>."""
@@ -277,12 +285,15 @@ def explain(error: ValidationError, source: Any) -> str:
     lines = []
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
-        message = problem["msg"]
+        message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
-        else:
+        elif not isinstance(problem["input"], Mapping):
+            # Where keys are missing or do not go together, the input is all that surrounds them.
             message = f"{message} (got {problem['input']!r})"
-        lines.append(f"  {source(location)}: {'.'.join(location)}: {message}")
+        lines.append(
+            "  " + ": ".join(filter(None, [source(location), ".".join(location), message]))
+        )
     return "\n".join(lines)
 
 
@@ -290,9 +301,16 @@ def _setter(layers: Sequence[tuple[str, Mapping[str, Any]]], location: Sequence[
     """The last layer that sets the deepest key of `location` which any layer sets."""
     for depth in range(len(location), 0, -1):
         for name, layer in reversed(layers):
-            value: Any = layer
-            for part in location[:depth]:
-                value = value.get(part) if isinstance(value, Mapping) else None
-            if value is not None:
+            if _sets(layer, location[:depth]):
                 return name
     return str(CONFIG_FILE)
+
+
+def _sets(layer: Mapping[str, Any], location: Sequence[str]) -> bool:
+    """Whether a layer has the key; an empty value counts."""
+    value: Any = layer
+    for part in location:
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True

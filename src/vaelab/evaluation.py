@@ -28,7 +28,7 @@ from vaelab.training.loop import stream_seed
 POSTERIOR, PRIOR, RANDOM_IMAGES, LIKELIHOOD = range(100, 104)
 
 # Bumped when the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 
 BATCH = 1000
 GRID = 100  # images in a 10 x 10 grid
@@ -91,15 +91,14 @@ class _Evaluation:
     ) -> None:
         self.spec, self.model, self.dataset = spec, model, dataset
         self.settings, self.compute = settings, compute
-        self.splits = {
-            "train": (dataset.train_images[: spec.train_subset], dataset.train_labels),
-            "test": (dataset.test_images, dataset.test_labels),
+        whole = {
+            "train": (dataset.train_images, dataset.train_labels, spec.train_subset),
+            "test": (dataset.test_images, dataset.test_labels, None),
         }
-        if settings.images is not None:
-            self.splits = {
-                split: (x[: settings.images], None if y is None else y[: settings.images])
-                for split, (x, y) in self.splits.items()
-            }
+        self.splits = {
+            split: (x[:n][: settings.images], None if y is None else y[:n][: settings.images])
+            for split, (x, y, n) in whole.items()
+        }
 
     def generator(self, stream: int) -> torch.Generator:
         return torch.Generator(self.compute.device).manual_seed(stream_seed(0, stream))

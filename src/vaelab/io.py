@@ -69,14 +69,16 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        VaelabError: the file is missing or is not JSON; the message names it.
+        VaelabError: the file is missing, unreadable or not JSON; the message names it.
     """
     try:
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
     except FileNotFoundError as error:
         raise VaelabError(f"{path} does not exist") from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise VaelabError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise VaelabError(f"{path} is not valid JSON: {error}") from error
 
 

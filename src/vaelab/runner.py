@@ -78,7 +78,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
         raise VaelabError(f"{run.id} would have to be trained ({reason}), but require_cached is on")
     log(f"{run.id}: training, because {reason}")
     compute = _compute(config, threads)
-    started = time.monotonic()
+    started, used_before = time.monotonic(), _core_seconds()
     result = train(
         run.id,
         run.spec,
@@ -98,7 +98,6 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
         )
     save_tensors(files.checkpoint, result.state, metadata)
     write_rows(files.text("history.csv"), result.history)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     write_json(
         files.text("provenance.json"),
         {
@@ -120,7 +119,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
             "samples": run.spec.samples,
             "train_seconds": round(result.seconds, 3),
             "wall_seconds": round(time.monotonic() - started, 3),
-            "core_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+            "core_seconds": round(_core_seconds() - used_before, 3),
         },
     )
     files.resume.unlink(missing_ok=True)
@@ -130,10 +129,17 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
     """Evaluate a trained run unless this very evaluation is there.
 
     Raises:
-        VaelabError: the run has not been trained, or its checkpoint is not the one recorded.
+        VaelabError: the run has not been trained, or as another spec, or its checkpoint is not
+            the one recorded.
     """
     files = RunFiles(config.folder, run.id)
     provenance = read_json(files.text("provenance.json"))
+    spec = run.spec.model_dump(mode="json")
+    changed = [key for key in spec if provenance["spec"].get(key) != spec[key]]
+    if changed:
+        raise VaelabError(
+            f"{run.id} was trained with another {', '.join(changed)}; train it again to evaluate it"
+        )
     found = file_sha256(files.checkpoint) if files.checkpoint.is_file() else "missing"
     if found != provenance["checkpoint_sha256"]:
         raise VaelabError(
@@ -174,8 +180,9 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             "name": run.name,
             "seed": run.seed,
             "preset": config.preset,
-            "spec": run.spec.model_dump(mode="json") | {"seed": run.seed},
+            "spec": spec | {"seed": run.seed},
             "samples": run.spec.samples,
+            "train_seconds": provenance["train_seconds"],
             **metrics,
             "evaluation": identity,
         },
@@ -239,6 +246,11 @@ def _dataset(config: Config, run: Run) -> Dataset:
 def _compute(config: Config, threads: int) -> Compute:
     configure_process(threads)
     return resolve_compute(config.device, config.precision)
+
+
+def _core_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _digest(parts: list[Any]) -> str:

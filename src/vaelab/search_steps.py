@@ -33,12 +33,6 @@ def step_path(config: Config, step: int) -> Path:
     return config.folder / "search" / f"step_{step}.json"
 
 
-def probe_ids(config: Config, runs: Runs, architecture: Architecture) -> tuple[str, ...]:
-    """Run ids that hold an architecture, one per seed: the table's where it lists it."""
-    name = run_name(architecture)
-    return runs.alias.get(name, tuple(f"{name}-s{seed}" for seed in config.seeds))
-
-
 def measurements(
     config: Config, runs: Runs, architectures: Iterable[Architecture]
 ) -> dict[Architecture, Measurement]:
@@ -51,7 +45,7 @@ def measurements(
         architecture: Measurement.from_metrics(
             (
                 read_json(config.folder / "runs" / run_id / "metrics.json")
-                for run_id in probe_ids(config, runs, architecture)
+                for run_id in runs.ids([run_name(architecture)])
             ),
             config.search.metric,
         )

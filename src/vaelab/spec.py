@@ -32,7 +32,7 @@ DIGITS = 10
 class RunSpec(BaseModel):
     """One training, resolved. Field order is the order of the canonical JSON."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: Literal["mnist", "frey"] = Field(description="Dataset.")
     train_subset: int | None = Field(
@@ -184,10 +184,13 @@ def read_rows(path: str | Path) -> list[RunRow]:
     rows: list[RunRow] = []
     problems: list[str] = []
     for record in records:
+        name = record["run"] or "?"
+        if None in record:
+            problems.append(f"  {path}, run {name!r}: more cells than columns")
+            continue
         try:
             rows.append(_row(record))
         except ValidationError as error:
-            name = record.get("run") or "?"
             problems.append(explain(error, lambda _, name=name: f"{path}, run {name!r}"))
     names = [row.run for row in rows]
     problems += [f"  {path}: run {n!r} is listed twice" for n in {*names} if names.count(n) > 1]
@@ -233,17 +236,23 @@ class Runs:
         by_id: every training there is, by id; specs are distinct per seed.
         alias: run name -> ids (one per seed) that hold its results.
         used_by: target -> names of the runs it needs.
-        template: the report's benchmark spec from which the search's probes are made.
+        seeds: RNG seeds.
+        probe: the spec that the search's probes are made from.
     """
 
     by_id: dict[str, Run]
     alias: dict[str, tuple[str, ...]]
     used_by: dict[str, tuple[str, ...]]
+    seeds: tuple[int, ...]
     probe: RunSpec
 
     def ids(self, names: Iterable[str]) -> list[str]:
-        """The distinct ids behind `names`, in order."""
-        return list(dict.fromkeys(i for name in names for i in self.alias[name]))
+        """The distinct ids behind names of the table or of probes, in order."""
+        found: dict[str, None] = {}
+        for name in names:
+            own = tuple(f"{name}-s{seed}" for seed in self.seeds)
+            found |= dict.fromkeys(self.alias.get(name, own))
+        return list(found)
 
     def run(self, run_id: str) -> Run:
         """The run behind an id: one of the table, or a probe `arch_<widths>-s<seed>`.
@@ -286,7 +295,7 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             continue
         spec = _apply(config, row)
         if row.group == "architecture" and probe is None:
-            probe = spec
+            probe = _apply(config, row, own=False)
         holder = holders.setdefault(spec.canonical(), row.run)
         if holder == row.run:
             for seed in config.seeds:
@@ -297,16 +306,18 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             used_by.setdefault(target, []).append(row.run)
     if probe is None:
         raise VaelabError(f"{config.runs} has no run of group architecture")
-    return Runs(by_id, alias, {t: tuple(n) for t, n in used_by.items()}, probe)
+    return Runs(
+        by_id, alias, {t: tuple(n) for t, n in used_by.items()}, tuple(config.seeds), probe
+    )
 
 
-def _apply(config: Config, row: RunRow) -> RunSpec:
-    """The row's spec with the preset's overrides: default, then group, then run."""
+def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:
+    """The row's spec with the preset's overrides: default, then group, then (if `own`) run."""
     training = config.training
     layers = [
         training.default,
         training.groups.get(row.group, Recipe()),
-        training.runs.get(row.run, Recipe()),
+        training.runs.get(row.run, Recipe()) if own else Recipe(),
     ]
     changes: dict[str, Any] = {
         "history_points": config.history.points,

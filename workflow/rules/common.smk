@@ -5,6 +5,7 @@
 # in `params`, so that a changed setting reruns what depends on it and nothing else. Device and
 # precision are no params: changing the machine retrains nothing.
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -36,6 +37,10 @@ except VaelabError as error:
 
 config.update(CONFIG.model_dump(mode="json"))
 os.environ["VAELAB_CONFIG"] = CONFIG.model_dump_json()
+# Jobs find `vaelab` beside the Python that runs Snakemake, activated or not.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
 # glibc hands every large tensor back to the kernel and faults it in again, a sixth of the
 # training time; these thresholds keep the memory.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1073741824")
@@ -44,7 +49,20 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
 RESULTS = CONFIG.folder.as_posix()
 # With device: auto the driver's control file tells whether there is a card, without torch.
 GPUS_PER_RUN = int(
-    CONFIG.device == "cuda" or (CONFIG.device == "auto" and Path("/dev/nvidiactl").exists())
+    CONFIG.device == "cuda"
+    or (CONFIG.device == "auto" and Path("/dev/nvidiactl").exists())
+)
+# Items of the report that show the training split beside the test split; Figure 13 shows
+# training images alone, as the report has it, and says so.
+TRAIN_AND_TEST = (
+    "Figure 1",
+    "Figure 2",
+    "Figure 3",
+    "Figure 6",
+    "Figure 14",
+    "Table 1",
+    "Table 2",
+    "Table 3",
 )
 SEEDS = ", ".join(map(str, CONFIG.seeds))
 
@@ -85,3 +103,35 @@ def seen_by(target):
     """Training samples per run of a target, for its caption."""
     samples = {RUNS.run(i).spec.samples for i in RUNS.ids(RUNS.used_by.get(target, ()))}
     return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))
+
+
+def model_kind(spec):
+    """What the report calls the model of a spec."""
+    if spec.model == "vqvae":
+        return "VQ-VAE"
+    if spec.condition != "none":
+        return "CVAE"
+    return "VAE" if spec.beta == 1 else "BVAE"
+
+
+def labels_of(target, item, form):
+    """Labels of a report item; items that differ in one of them become a switch."""
+    specs = [RUNS.run(i).spec for i in RUNS.ids(RUNS.used_by.get(target, ()))]
+    vaes = [spec for spec in specs if spec.model == "vae"]
+
+    def joined(values):
+        return ", ".join(
+            f"{value:g}" if isinstance(value, float) else str(value) for value in values
+        )
+
+    return {
+        "item": item,
+        "dataset": joined(
+            sorted({{"mnist": "MNIST", "frey": "Frey Face"}[s.dataset] for s in specs})
+        ),
+        "model": joined(sorted({model_kind(spec) for spec in specs})),
+        "d": joined(sorted({spec.latent_dim for spec in vaes})),
+        "beta": joined(sorted({spec.beta for spec in vaes})),
+        "split": "train and test" if item in TRAIN_AND_TEST else "test",
+        "format": form,
+    }

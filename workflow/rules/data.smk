@@ -28,10 +28,10 @@ rule fetch_mnist:
 rule fetch_frey:
     output:
         update(dataset_files("frey")),
-    params:
-        fallback=CONFIG.data.frey.fallback,
     log:
         f"{RESULTS}/logs/fetch_frey.log",
     retries: 1
+    params:
+        fallback=CONFIG.data.frey.fallback,
     shell:
         "vaelab fetch frey > {log} 2>&1"

@@ -26,15 +26,14 @@ FIGURE_FILES = []
 for number, section in SECTIONS.items():
     figure = f"figure_{number:02d}"
     files = {
-        "png": report(
-            f"{RESULTS}/figures/{figure}.png",
+        form: report(
+            f"{RESULTS}/figures/{figure}.{form}",
             caption=f"../report/{figure}.rst",
             category=section,
-            labels={"item": f"Figure {number}", "format": "png"},
+            labels=labels_of(figure, f"Figure {number}", form),
         )
+        for form in (("png", "svg") if number in PLOTS else ("png",))
     }
-    if number in PLOTS:
-        files["svg"] = f"{RESULTS}/figures/{figure}.svg"
     FIGURE_FILES += files.values()
 
     rule:
@@ -46,12 +45,6 @@ for number, section in SECTIONS.items():
             [rules.search.output, searched] if number == 15 else [],
         output:
             **files,
-        params:
-            number=number,
-            preset=CONFIG.preset,
-            seeds=SEEDS,
-            samples=seen_by(figure),
-            runs=RUNS.used_by.get(figure, ()),
         log:
             f"{RESULTS}/logs/figures/{figure}.log",
         benchmark:
@@ -59,5 +52,11 @@ for number, section in SECTIONS.items():
         resources:
             mem_mb=1500,
             runtime=10,
+        params:
+            number=number,
+            preset=CONFIG.preset,
+            seeds=SEEDS,
+            samples=seen_by(figure),
+            runs=RUNS.used_by.get(figure, ()),
         shell:
             "vaelab figure {params.number} > {log} 2>&1"

@@ -8,17 +8,17 @@ rule classifier:
         ancient(dataset_files("mnist")),
     output:
         f"{RESULTS}/checkpoints/classifier.safetensors",
-    params:
-        epochs=CONFIG.classifier.epochs,
     log:
         f"{RESULTS}/logs/classifier.log",
     benchmark:
         f"{RESULTS}/benchmarks/classifier.jsonl"
-    threads: 1
     priority: 5
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        epochs=CONFIG.classifier.epochs,
     shell:
         "vaelab classifier --threads {threads} > {log} 2>&1"
 
@@ -29,8 +29,6 @@ rule measures:
         runs=evaluations(RUNS.by_id),
     output:
         f"{RESULTS}/measures.json",
-    params:
-        runs=sorted(RUNS.alias),
     log:
         f"{RESULTS}/logs/measures.log",
     benchmark:
@@ -39,6 +37,8 @@ rule measures:
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        runs=sorted(RUNS.alias),
     shell:
         "vaelab measure --threads {threads} > {log} 2>&1"
 
@@ -50,9 +50,9 @@ rule metrics:
         search=rules.search.output,
     output:
         f"{RESULTS}/metrics.json",
-    params:
-        runs=sorted(RUNS.alias),
     log:
         f"{RESULTS}/logs/metrics.log",
+    params:
+        runs=sorted(RUNS.alias),
     shell:
         "vaelab metrics > {log} 2>&1"

@@ -14,10 +14,6 @@ rule claims:
             category="Claims",
             labels={"item": "Claims C1 to C50", "format": "csv"},
         ),
-    params:
-        preset=CONFIG.preset,
-        seeds=SEEDS,
-        runs=sorted(RUNS.alias),
     log:
         f"{RESULTS}/logs/claims.log",
     benchmark:
@@ -25,6 +21,10 @@ rule claims:
     resources:
         mem_mb=1500,
         runtime=10,
+    params:
+        preset=CONFIG.preset,
+        seeds=SEEDS,
+        runs=sorted(RUNS.alias),
     shell:
         "vaelab claims > {log} 2>&1"
 
@@ -45,9 +45,6 @@ rule page:
             category="Results page",
             labels={"item": "Results page", "format": "html"},
         ),
-    params:
-        preset=CONFIG.preset,
-        seeds=SEEDS,
     log:
         f"{RESULTS}/logs/page.log",
     benchmark:
@@ -55,5 +52,8 @@ rule page:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        preset=CONFIG.preset,
+        seeds=SEEDS,
     shell:
         "vaelab review > {log} 2>&1"

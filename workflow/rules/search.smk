@@ -13,12 +13,7 @@ localrules:
 
 def probe_ids(architectures):
     """Ids of the runs behind architectures: the table's where it has them."""
-    names = [run_name(tuple(architecture)) for architecture in architectures]
-    return [
-        run_id
-        for name in names
-        for run_id in RUNS.alias.get(name, [f"{name}-s{seed}" for seed in CONFIG.seeds])
-    ]
+    return RUNS.ids(run_name(tuple(architecture)) for architecture in architectures)
 
 
 def search_step_of(step):
@@ -47,7 +42,7 @@ def last_step(wildcards):
 def searched(wildcards):
     """Evaluations of every run that the search measured, and of its answer."""
     content = read_json(last_step(wildcards))
-    return evaluations(dict.fromkeys(probe_ids(content["measured"])))
+    return evaluations(probe_ids(content["measured"]))
 
 
 checkpoint search_step:
@@ -55,10 +50,10 @@ checkpoint search_step:
         step_input,
     output:
         f"{RESULTS}/search/step_{{step}}.json",
-    params:
-        search=CONFIG.search.model_dump_json(),
     log:
         f"{RESULTS}/logs/search/step_{{step}}.log",
+    params:
+        search=CONFIG.search.model_dump_json(),
     shell:
         "vaelab search --step {wildcards.step} > {log} 2>&1"
 

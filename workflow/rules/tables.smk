@@ -8,21 +8,16 @@ TABLE_FILES = []
 for number, section in TABLE_SECTIONS.items():
     table = f"table_{number}"
     files = {
-        "csv": report(
-            f"{RESULTS}/tables/{table}.csv",
+        form: report(
+            f"{RESULTS}/tables/{table}.{form}",
             caption=f"../report/{table}.rst",
             category=section,
-            labels={"item": f"Table {number}", "format": "csv"},
-        ),
-        "md": f"{RESULTS}/tables/{table}.md",
-    }
-    if number == 3:
-        files["png"] = report(
-            f"{RESULTS}/tables/{table}.png",
-            caption=f"../report/{table}.rst",
-            category=section,
-            labels={"item": f"Table {number}", "format": "png"},
+            labels=labels_of(table, f"Table {number}", form),
         )
+        # Table 3 of the report has a picture of samples and reconstructions in every row.
+        for form in (("csv", "png") if number == 3 else ("csv",))
+    }
+    files["md"] = f"{RESULTS}/tables/{table}.md"
     TABLE_FILES += files.values()
 
     rule:
@@ -33,12 +28,6 @@ for number, section in TABLE_SECTIONS.items():
             [rules.search.output, searched] if number == 2 else [],
         output:
             **files,
-        params:
-            number=number,
-            preset=CONFIG.preset,
-            seeds=SEEDS,
-            samples=seen_by(table),
-            runs=RUNS.used_by.get(table, ()),
         log:
             f"{RESULTS}/logs/tables/{table}.log",
         benchmark:
@@ -46,5 +35,11 @@ for number, section in TABLE_SECTIONS.items():
         resources:
             mem_mb=1500,
             runtime=10,
+        params:
+            number=number,
+            preset=CONFIG.preset,
+            seeds=SEEDS,
+            samples=seen_by(table),
+            runs=RUNS.used_by.get(table, ()),
         shell:
             "vaelab table {params.number} > {log} 2>&1"

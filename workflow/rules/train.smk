@@ -43,20 +43,20 @@ rule train:
         provenance=update(run_file("{run}", "provenance.json")),
         metrics=update(run_file("{run}", "metrics.json")),
         arrays=update(run_file("{run}", "arrays.npz")),
-    params:
-        training=training_identity,
-        evaluation=CONFIG.evaluation.model_dump_json(),
     log:
         f"{RESULTS}/logs/train/{{run}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{run}}.jsonl"
-    threads: 1
     # The longest first, so that no long run is left for the end.
     priority: 10
+    threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=training_minutes,
         gpu=GPUS_PER_RUN,
+    params:
+        training=training_identity,
+        evaluation=CONFIG.evaluation.model_dump_json(),
     shell:
         "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
 
@@ -71,11 +71,12 @@ use rule train as train_likelihood with:
         arrays=update(run_file("{run}", "arrays.npz")),
         likelihood=update(run_file("{run}", "likelihood.csv")),
         final=update(run_file("{run}", "likelihood_final.csv")),
-    params:
-        training=training_identity,
-        evaluation=CONFIG.evaluation.model_dump_json() + CONFIG.likelihood.model_dump_json(),
     wildcard_constraints:
         run="|".join(i for i, run in RUNS.by_id.items() if run.spec.snapshots) or "none",
+    params:
+        training=training_identity,
+        evaluation=CONFIG.evaluation.model_dump_json()
+        + CONFIG.likelihood.model_dump_json(),
 
 
 ruleorder: train_likelihood > train

@@ -103,7 +103,7 @@ def train_classifier(
     model.reset_parameters(generator)
     model.train()
     pixels, targets = torch.tensor(images), torch.tensor(labels, dtype=torch.int64)
-    # A last batch of one image would leave batch normalisation without a variance.
+    # A last, partial batch is left out: one image alone has no batch variance to normalise by.
     steps_per_epoch = max(1, len(pixels) // batch_size)
     steps, warmup = epochs * steps_per_epoch, max(1, epochs * steps_per_epoch // 10)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)

@@ -63,7 +63,7 @@ def _steps(benchmarks: pd.DataFrame | None) -> list[dict[str, Any]]:
     if benchmarks is None or benchmarks.empty:
         return []
     steps = []
-    for name, jobs in benchmarks.groupby("rule_name", sort=False):
+    for name, jobs in benchmarks.groupby("step", sort=False):
         steps.append(
             {
                 "name": name,

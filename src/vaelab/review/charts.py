@@ -227,9 +227,7 @@ def _history(
     return [_mean(frames, f"{split}_{quantity}", label, split, colour, sign) for split in SPLITS]
 
 
-def _likelihood(
-    results: Results, name: str, estimator: str, label: str, colour: str
-) -> list[Line]:
+def _likelihood(results: Results, name: str, estimator: str, label: str, colour: str) -> list[Line]:
     if not results.has(name):
         return []
     frames = results.likelihood(name)

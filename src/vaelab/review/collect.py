@@ -2,48 +2,87 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
+from vaelab.claims import MEASURES_FILE
 from vaelab.config import Config
 from vaelab.errata import ERRATA
+from vaelab.errors import VaelabError
 from vaelab.io import read_json
 from vaelab.results import Results
 from vaelab.review.page import build_page
 
+#: A preset whose numbers mean nothing is compared with no other.
+MEANINGLESS = "smoke"
+#: The page's own cost is not known before it is written; a second build must not differ.
+OWN_STEP = "page"
+
 
 def write_page(config: Config, results: Results) -> Path:
-    """Write results/<preset>/index.html from the files beside it; returns its path."""
-    folder = config.folder
+    """Build results/<preset>/index.html from what lies beside it; returns its path.
+
+    Raises:
+        VaelabError: the claims have not been judged, or a file cannot be read.
+    """
+    folder = results.folder
+    measures = folder / MEASURES_FILE
     out = folder / "index.html"
     build_page(
         results,
         figures_dir=folder / "figures",
         tables_dir=folder / "tables",
-        claims=pd.read_csv(folder / "claims.csv", keep_default_na=False),
+        claims=read_claims(folder),
         errata=ERRATA,
-        measures=read_json(folder / "measures.json"),
+        measures=read_json(measures) if measures.is_file() else None,
         search=results.decisions,
         benchmarks=read_benchmarks(folder / "benchmarks"),
         config=config.model_dump(mode="json"),
         out=out,
-        other_claims=_other_claims(config),
+        other_claims=other_claims(folder),
     )
     return out
 
 
-def read_benchmarks(folder: Path) -> pd.DataFrame | None:
-    """One row per job that Snakemake timed; None where there is none (restored results)."""
-    frames = [pd.read_json(path, lines=True) for path in sorted(folder.rglob("*.jsonl"))]
-    return pd.concat(frames, ignore_index=True) if frames else None
+def read_claims(folder: Path) -> pd.DataFrame:
+    """claims.csv of a preset.
+
+    Raises:
+        VaelabError: there is none; the message says how to make it.
+    """
+    path = folder / "claims.csv"
+    if not path.is_file():
+        raise VaelabError(f"{path} does not exist; run `vaelab claims` first")
+    return pd.read_csv(path, keep_default_na=False)
 
 
-def _other_claims(config: Config) -> dict[str, pd.DataFrame]:
-    """Verdicts of other presets, whose recipe may change them; smoke's mean nothing."""
-    paths = sorted(Path(config.results).glob("*/claims.csv"))
+def other_claims(folder: Path) -> dict[str, pd.DataFrame]:
+    """Claims of the other presets that have been judged, by preset."""
+    if folder.name == MEANINGLESS:
+        return {}
     return {
-        path.parent.name: pd.read_csv(path, keep_default_na=False)
-        for path in paths
-        if path.parent.name not in (config.preset, "smoke")
+        path.parent.name: read_claims(path.parent)
+        for path in sorted(folder.parent.glob("*/claims.csv"))
+        if path.parent.name not in (folder.name, MEANINGLESS)
     }
+
+
+def read_benchmarks(folder: Path) -> pd.DataFrame:
+    """What Snakemake measured, one row a job.
+
+    Returns:
+        Columns: step (the first part of the file's path), s, cpu_time (seconds), max_rss (MB);
+        what a job was too short to measure is NaN.
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        step = path.relative_to(folder).parts[0].removesuffix(".jsonl")
+        if step != OWN_STEP:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rows += [{"step": step, **json.loads(line)} for line in lines]
+    columns = ["s", "cpu_time", "max_rss"]
+    frame = pd.DataFrame(rows, columns=["step", *columns])
+    frame[columns] = frame[columns].apply(pd.to_numeric, errors="coerce")
+    return frame

@@ -79,7 +79,7 @@ def build_page(
         errata: the report's errors, see `vaelab.errata`.
         measures: content of measures.json.
         search: content of search/decisions.json, None before the search has run.
-        benchmarks: jobs of the workflow, one a row: rule_name, s, cpu_time, max_rss.
+        benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
         config: the resolved configuration.
         out: the page.
         other_claims: claims.csv of further presets, by preset: other recipes, same claims.
@@ -172,9 +172,7 @@ def style_sheet() -> str:
     return "\n".join([media.static(media.STYLE_SHEET), ":root {", *lines, "}"])
 
 
-def banners(
-    results: Results, records: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[str, str]]:
+def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """What a reader must know before believing anything below."""
     found = []
     if results.preset == "smoke":
@@ -196,9 +194,7 @@ def banners(
     return found
 
 
-def facts(
-    results: Results, records: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[str, str]]:
+def facts(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The line under the title."""
     record = next(iter(records.values()), None)
     found = [("Preset", results.preset), ("Seeds", ", ".join(map(str, results.seeds)))]

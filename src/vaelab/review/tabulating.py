@@ -141,9 +141,12 @@ def table_views(
     if names:
         frame = likelihood_table(results, names)
         view = _view(
-            "table-likelihood", "Beside Figure 3", "Estimates of log p(x) at the end of training",
-            frame, LIKELIHOOD_COLUMNS,
-        )  # fmt: skip
+            "table-likelihood",
+            "Beside Figure 3",
+            "Estimates of log p(x) at the end of training",
+            frame,
+            LIKELIHOOD_COLUMNS,
+        )
         note = "The report’s formula and its notebook’s are biased, see the errata."
         views.append(view | {"note": note, "claims": []})
     return views
@@ -196,9 +199,7 @@ def _cell(row: Mapping[str, Any], column: Column) -> Cell:
     )
 
 
-def claim_rows(
-    claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]
-) -> list[dict[str, Any]]:
+def claim_rows(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Claims with their evidence, and their verdicts under the other presets' recipes."""
     elsewhere = {
         preset: dict(zip(frame["id"], frame["verdict"], strict=True))
@@ -249,7 +250,9 @@ def survival(rows: Sequence[Mapping[str, Any]], preset: str) -> list[str]:
         both = sum(here == there == "holds" for _, here, there in judged)
         only_here = [id for id, here, there in judged if (here, there) == ("holds", "fails")]
         only_there = [id for id, here, there in judged if (here, there) == ("fails", "holds")]
-        text = f"Of {len(judged)} claims judged under both {preset} and {other}, {both} hold in both"
+        text = (
+            f"Of {len(judged)} claims judged under both {preset} and {other}, {both} hold in both"
+        )
         if only_here:
             text += f"; only under {preset}: {', '.join(only_here)}"
         if only_there:

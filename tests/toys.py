@@ -1,0 +1,56 @@
+"""Small specs and datasets that the tests of models, training and evaluation share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vaelab.data import Dataset
+from vaelab.spec import RunSpec
+from vaelab.training.device import Compute
+
+FP32 = Compute(torch.device("cpu"), torch.float32)
+
+
+def toy_spec(**changes: object) -> RunSpec:
+    """A VAE that trains and evaluates in milliseconds."""
+    fields = {
+        "dataset": "mnist",
+        "hidden": (16,),
+        "latent_dim": 3,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "init": "default",
+        "samples": 300,
+        "history_points": 3,
+        "history_images": 20,
+    }
+    return RunSpec.model_validate(fields | changes)
+
+
+def toy_vqvae_spec(**changes: object) -> RunSpec:
+    """The report's VQ-VAE with a budget of a few steps."""
+    fields = {
+        "model": "vqvae",
+        "hidden": (),
+        "latent_dim": 2,
+        "likelihood": "mse",
+        "beta": 0.25,
+        "codebook_size": 10,
+        "samples": 60,
+        "batch_size": 30,
+    }
+    return toy_spec(**(fields | changes))
+
+
+def toy_images(name: str = "mnist", train: int = 130, test: int = 120) -> Dataset:
+    """Bright bars whose place tells the digit, with noise; faces have no labels."""
+    shape = {"mnist": (28, 28), "frey": (28, 20)}[name]
+    rng = np.random.default_rng(0)
+    labels = np.arange(train + test, dtype=np.uint8) % 10
+    images = rng.integers(0, 40, size=(train + test, *shape))
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 6] += 200
+    pixels = images.astype(np.uint8).reshape(train + test, -1)
+    digits = (labels[:train], labels[train:]) if name == "mnist" else (None, None)
+    return Dataset(name, pixels[:train], pixels[train:], *digits, shape, f"toy {name}", False)

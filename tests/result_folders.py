@@ -123,7 +123,6 @@ def write_run(
             "image_shape": list(SHAPES[dataset]),
             "train": dict(train or losses(110.0, 9.0)),
             "test": dict(test or losses(115.0, 9.0, **nll)),
-            "train_seconds": 90.0,
             "samples": samples,
             **metrics,
         },

@@ -238,7 +238,7 @@ class TestReductions:
     def test_fifty_samples_order_as_in_the_figure(self, generator):
         """L = 50 as in the report: report < harmonic < ELBO < IS for each image, IS < exact."""
         model = LinearGaussian(CORRELATED, 0.5, shift=1.0, stretch=1.1)
-        x = model.images(2000, generator)
+        x = model.images(8000, generator)
         estimates = estimates_over_images(model, x, 50, generator)
         order = ["report", "harmonic", "elbo", "importance"]
         for lower, upper in zip(order, order[1:], strict=False):

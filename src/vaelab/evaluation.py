@@ -28,7 +28,7 @@ from vaelab.training.loop import stream_seed
 POSTERIOR, PRIOR, RANDOM_IMAGES, LIKELIHOOD = range(100, 104)
 
 # Bumped when the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 2
+EVALUATION_SCHEMA = 1
 
 BATCH = 1000
 GRID = 100  # images in a 10 x 10 grid

@@ -182,7 +182,6 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             "preset": config.preset,
             "spec": spec | {"seed": run.seed},
             "samples": run.spec.samples,
-            "train_seconds": provenance["train_seconds"],
             **metrics,
             "evaluation": identity,
         },

@@ -80,8 +80,6 @@ COLUMNS: Mapping[int, tuple[Column, ...]] = {
         *_compared("objective", "Objective, with β"),
         *_tested(_RECON, _KL, _NEG_ELBO, ("nll", "−log p(x)")),
         Column("test_mse", "MSE × 1000", group="Test set", scale=1000.0),
-        Column("minutes", "ours", group="Minutes"),
-        Column("report_minutes", "report", group="Minutes", theirs=True),
     ),
     2: (
         Column("architecture", "h", "text"),

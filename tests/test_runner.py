@@ -1,0 +1,540 @@
+"""A run as files: trained once, verified, evaluated once, and never mistaken for another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from toys import toy_images, toy_spec, toy_vqvae_spec
+from vaelab import __version__, runner
+from vaelab.config import Config, validate
+from vaelab.data import Dataset
+from vaelab.errors import VaelabError
+from vaelab.io import read_json
+from vaelab.models import build
+from vaelab.provenance import git_state, versions
+from vaelab.runner import RunFiles, evaluate_run, load_model, train_run
+from vaelab.spec import Run, RunSpec, fingerprint
+from vaelab.training.state import file_sha256, load_tensors, save_tensors
+
+SETTINGS = {
+    "preset": "toy",
+    "device": "cpu",
+    "precision": "fp32",
+    "evaluation": {"z_test": 2, "nll_images": 10, "nll_samples": 4, "generated": 100},
+    "likelihood": {
+        "snapshots": 2,
+        "images": 10,
+        "curve_samples": 3,
+        "final_samples": 4,
+        "final_images": 3,
+        "temperatures": 3,
+        "chains": 2,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def process_settings() -> Iterator[None]:
+    """Commands configure the whole process; give the other tests theirs back."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(before[0])
+    torch.set_deterministic_debug_mode(before[1])
+    torch.set_flush_denormal(False)
+
+
+@dataclass
+class Lab:
+    """A results folder, a run and what was logged."""
+
+    config: Config
+    run: Run
+    lines: list[str]
+
+    @property
+    def files(self) -> RunFiles:
+        return RunFiles(self.config.folder, self.run.id)
+
+    def train(self, **changes: Any) -> str:
+        self.lines.clear()
+        config = self.config.model_copy(update=changes)
+        train_run(config, self.run, log=self.lines.append)
+        return "\n".join(self.lines)
+
+    def evaluate(self, **changes: Any) -> str:
+        self.lines.clear()
+        evaluate_run(self.config.model_copy(update=changes), self.run, log=self.lines.append)
+        return "\n".join(self.lines)
+
+    def json(self, name: str) -> dict[str, Any]:
+        return read_json(self.files.text(name))
+
+    def with_spec(self, **changes: Any) -> Lab:
+        spec = RunSpec.model_validate(self.run.spec.model_dump() | changes)
+        return Lab(self.config, Run(self.run.name, self.run.seed, spec), self.lines)
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> Callable[[Dataset], None]:
+    """Replace the data of the following runs."""
+
+    def use(mnist: Dataset) -> None:
+        def load(name: str, root: Path, *, allow_synthetic: bool) -> Dataset:
+            assert name == mnist.name
+            return mnist
+
+        monkeypatch.setattr(runner, "load", load)
+
+    use(toy_images())
+    return use
+
+
+@pytest.fixture
+def lab(tmp_path: Path, data: Callable[[Dataset], None]) -> Lab:
+    config = validate([("test", SETTINGS | {"results": str(tmp_path / "results")})])
+    return Lab(config, Run("vae", 3, toy_spec()), [])
+
+
+def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*arguments: object, **named: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runner, "train", train)
+
+
+# --- Training -------------------------------------------------------------------------------
+
+
+def test_training_writes_weights_history_and_a_true_provenance(lab: Lab) -> None:
+    assert "vae-s3: training, because it has not been trained" in lab.train()
+    found = lab.json("provenance.json")
+    assert found["run"] == "vae-s3"
+    assert found["checkpoint_sha256"] == file_sha256(lab.files.checkpoint)
+    assert found["fingerprint"] == fingerprint(lab.run.spec, 3, "toy mnist")
+    assert RunSpec.model_validate(found["spec"]) == lab.run.spec
+    assert found["seed"] == 3
+    assert found["dataset"] == {"name": "mnist", "sha256": "toy mnist", "synthetic": False}
+    assert found["git"] == git_state()
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["vaelab"] == __version__
+    assert (found["device"], found["precision"], found["threads"]) == ("cpu", "fp32", 1)
+    assert found["samples"] == 300
+    assert 0.0 < found["train_seconds"] <= found["wall_seconds"]
+
+    history = pd.read_csv(lab.files.text("history.csv"))
+    assert history["samples"].iloc[-1] == 300
+    weights, metadata = load_tensors(lab.files.checkpoint)
+    assert metadata == {"run": "vae-s3", "fingerprint": found["fingerprint"]}
+    untrained = build(lab.run.spec).state_dict()
+    assert weights.keys() == untrained.keys()
+    assert history.iloc[-1]["train_neg_elbo"] < history.iloc[0]["train_neg_elbo"]
+
+
+def test_core_seconds_are_this_trainings_own(lab: Lab) -> None:
+    """Several runs may be trained in one process, which has also imported PyTorch."""
+    lab.train()
+    found = lab.json("provenance.json")
+    assert 0.0 <= found["core_seconds"] < found["wall_seconds"] + 0.5
+
+
+def test_same_run_elsewhere_is_bit_identical(lab: Lab, tmp_path: Path) -> None:
+    lab.train()
+    other = Lab(lab.config.model_copy(update={"results": str(tmp_path / "other")}), lab.run, [])
+    other.train()
+    assert lab.files.checkpoint.read_bytes() == other.files.checkpoint.read_bytes()
+    histories = [pd.read_csv(x.files.text("history.csv")) for x in (lab, other)]
+    pd.testing.assert_frame_equal(*(h.drop(columns="seconds") for h in histories))
+
+
+def test_finished_run_is_reused_and_its_files_become_new(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake compares times of files: those of a reused run must be newer than its inputs."""
+    import os
+
+    lab.train()
+    paths = [lab.files.checkpoint, *map(lab.files.text, ("history.csv", "provenance.json"))]
+    contents = [path.read_bytes() for path in paths]
+    for path in paths:
+        os.utime(path, (1.0, 1.0))
+    forbid_training(monkeypatch)
+    identity = fingerprint(lab.run.spec, 3, "toy mnist")
+    assert lab.train() == f"vae-s3: REUSED, fingerprint {identity[:12]}"
+    assert [path.read_bytes() for path in paths] == contents
+    assert all(path.stat().st_mtime > 1e9 for path in paths)
+
+
+def test_settings_that_weights_do_not_depend_on_retrain_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.train()
+    forbid_training(monkeypatch)
+    evaluation = lab.config.evaluation.model_copy(update={"z_test": 9})
+    for changes in ({"evaluation": evaluation}, {"seeds": [3, 4]}, {"precision": "bf16"}):
+        assert "REUSED" in lab.train(**changes)
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "truncated", "exchanged"])
+def test_damaged_weights_are_trained_again_to_the_same_bytes(damage: str, lab: Lab) -> None:
+    lab.train()
+    path = lab.files.checkpoint
+    good = path.read_bytes()
+    if damage == "corrupt":
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    elif damage == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    else:
+        save_tensors(path, build(lab.run.spec).state_dict(), {})
+    assert "because its checkpoint is not the one its provenance records" in lab.train()
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("checkpoint", "its checkpoint is missing"),
+        ("history.csv", "its history is missing"),
+        ("provenance.json", "it has not been trained"),
+    ],
+)
+def test_missing_file_trains_again(name: str, reason: str, lab: Lab) -> None:
+    lab.train()
+    path = lab.files.checkpoint if name == "checkpoint" else lab.files.text(name)
+    path.unlink()
+    assert f"because {reason}" in lab.train()
+    assert path.is_file()
+
+
+def test_half_written_provenance_trains_again(lab: Lab) -> None:
+    lab.train()
+    path = lab.files.text("provenance.json")
+    path.write_text(path.read_text()[:100])
+    assert "it has not been trained" in lab.train()
+
+
+def test_death_before_the_provenance_leaves_nothing_to_reuse(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provenance is written last: weights without it vouch for nothing."""
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "git_state", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.train()
+    assert lab.files.checkpoint.is_file()
+    assert "it has not been trained" in lab.train()
+
+
+@pytest.mark.parametrize("changes", [{"beta": 2.0}, {"samples": 301}, {"hidden": (17,)}])
+def test_changed_spec_trains_again(changes: dict[str, Any], lab: Lab) -> None:
+    lab.train()
+    other = lab.with_spec(**changes)
+    assert "its fingerprint changed" in other.train()
+    assert "REUSED" in other.train()
+    assert "its fingerprint changed" in lab.train()
+
+
+def test_changed_data_train_again(lab: Lab, data: Callable[[Dataset], None]) -> None:
+    lab.train()
+    data(replace(toy_images(), sha256="other content"))
+    assert "its fingerprint changed" in lab.train()
+
+
+def test_stand_in_data_are_on_record(lab: Lab, data: Callable[[Dataset], None]) -> None:
+    data(replace(toy_images("frey"), synthetic=True))
+    faces = lab.with_spec(dataset="frey", likelihood="gaussian")
+    faces.train()
+    assert faces.json("provenance.json")["dataset"]["synthetic"] is True
+
+
+@pytest.mark.parametrize(("fallback", "allowed"), [("synthetic", True), ("none", False)])
+def test_stand_in_data_are_allowed_by_the_preset_alone(
+    fallback: str, allowed: bool, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(name: str, root: Path, *, allow_synthetic: bool) -> Dataset:
+        asked.append((name, root, allow_synthetic))
+        raise VaelabError("no data")
+
+    monkeypatch.setattr(runner, "load", load)
+    settings = {"root": "elsewhere", "frey": {"fallback": fallback}}
+    config = validate([("test", SETTINGS | {"data": settings})])
+    with pytest.raises(VaelabError, match="no data"):
+        train_run(config, lab.run)
+    assert asked == [("mnist", Path("elsewhere"), allowed)]
+
+
+def test_require_cached_turns_training_into_an_error(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        forbid_training(patch)
+        with pytest.raises(VaelabError, match=r"vae-s3 would have to be trained \(it has not"):
+            lab.train(require_cached=True)
+    assert not lab.config.folder.exists()
+    lab.train()
+    assert "REUSED" in lab.train(require_cached=True)
+    with pytest.raises(VaelabError, match=r"would have to be trained \(its fingerprint changed\)"):
+        lab.with_spec(beta=2.0).train(require_cached=True)
+
+
+def test_resume_file_is_removed_once_the_results_are_stored(lab: Lab) -> None:
+    saved = []
+    original = runner.save_tensors
+
+    def spy(path: Path, *arguments: Any) -> None:
+        saved.append(lab.files.resume.exists())
+        original(path, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "save_tensors", spy)
+        lab.train(checkpoint_seconds=1e-9)
+    assert saved == [True]
+    assert not lab.files.resume.exists()
+
+
+def test_results_folder_that_cannot_be_written_is_an_error_for_the_user(
+    lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(VaelabError, match=r"cannot write .*file/toy/checkpoints"):
+        lab.train(results=str(tmp_path / "file"))
+    with pytest.raises(VaelabError, match=r"cannot read .*file/toy/runs/vae-s3/provenance\.json"):
+        lab.evaluate(results=str(tmp_path / "file"))
+
+
+# --- Evaluation -----------------------------------------------------------------------------
+
+
+def test_evaluation_describes_the_run(lab: Lab) -> None:
+    lab.train()
+    assert lab.evaluate() == "vae-s3: evaluated"
+    metrics, provenance = lab.json("metrics.json"), lab.json("provenance.json")
+    assert (metrics["run"], metrics["name"], metrics["seed"]) == ("vae-s3", "vae", 3)
+    assert (metrics["preset"], metrics["samples"]) == ("toy", 300)
+    assert metrics["spec"] == provenance["spec"] | {"seed": 3}
+    # Times differ between reruns, so they stay out of what tables and claims read.
+    assert "train_seconds" not in metrics
+    assert metrics["parameters"] == 2 * (784 * 16 + 16 + 16 * 3 + 3) + 3 * 16 + 16 + 16 * 784 + 784
+    history = pd.read_csv(lab.files.text("history.csv"))
+    assert metrics["test"]["kl"] == pytest.approx(history["test_kl"].iloc[-1], rel=0.2)
+    with np.load(lab.files.text("arrays.npz")) as arrays:
+        assert (arrays["originals"] == toy_images().test_images[:100]).all()
+
+
+def test_evaluation_is_of_the_trained_weights(lab: Lab) -> None:
+    lab.train()
+    model = load_model(lab.files.checkpoint, lab.run)
+    weights, _ = load_tensors(lab.files.checkpoint)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
+def test_evaluation_is_reused_until_something_it_depends_on_changes(lab: Lab) -> None:
+    lab.train()
+    lab.evaluate()
+    content = lab.files.text("metrics.json").read_bytes()
+    assert lab.evaluate() == "vae-s3: evaluation REUSED"
+    assert lab.files.text("metrics.json").read_bytes() == content
+
+    evaluation = lab.config.evaluation.model_copy(update={"z_test": 3})
+    assert lab.evaluate(evaluation=evaluation) == "vae-s3: evaluated"
+    assert lab.json("metrics.json")["test"]["z_samples"] == 3
+    assert lab.evaluate() == "vae-s3: evaluated"
+
+    likelihood = lab.config.likelihood.model_copy(update={"images": 9})
+    assert "REUSED" in lab.evaluate(likelihood=likelihood), "it has no snapshots to evaluate"
+
+    lab.files.text("arrays.npz").unlink()
+    assert lab.evaluate() == "vae-s3: evaluated"
+    other = lab.with_spec(beta=2.0)
+    other.train()
+    assert other.evaluate() == "vae-s3: evaluated"
+    assert other.json("metrics.json")["spec"]["beta"] == 2.0
+
+
+def test_evaluation_that_died_half_way_is_repeated(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """metrics.json is written last, so arrays without it, or with an old one, are not trusted."""
+    lab.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "write_json", lambda path, value: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.evaluate()
+    assert lab.files.text("arrays.npz").is_file()
+    assert lab.evaluate() == "vae-s3: evaluated"
+
+
+def test_evaluation_repeats_bit_for_bit(lab: Lab) -> None:
+    lab.train()
+    contents = []
+    for _ in range(2):
+        lab.evaluate()
+        with np.load(lab.files.text("arrays.npz")) as arrays:
+            contents.append({name: arrays[name] for name in arrays.files})
+        contents[-1]["metrics"] = np.array(json.dumps(lab.json("metrics.json")))
+        lab.files.text("metrics.json").unlink()
+    assert contents[0].keys() == contents[1].keys()
+    assert all((array == contents[1][name]).all() for name, array in contents[0].items())
+
+
+def test_evaluation_before_training_names_what_is_missing(lab: Lab) -> None:
+    with pytest.raises(VaelabError, match=r"vae-s3/provenance\.json does not exist"):
+        lab.evaluate()
+
+
+def test_evaluation_refuses_weights_that_are_not_the_recorded_ones(lab: Lab) -> None:
+    lab.train()
+    lab.evaluate()
+    path = lab.files.checkpoint
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(VaelabError) as caught:
+        lab.evaluate()
+    message = str(caught.value)
+    assert str(path) in message
+    assert file_sha256(path) in message
+    assert lab.json("provenance.json")["checkpoint_sha256"] in message
+    path.unlink()
+    with pytest.raises(VaelabError, match="SHA-256 missing"):
+        lab.evaluate()
+
+
+def test_evaluation_refuses_weights_of_another_spec(lab: Lab) -> None:
+    """A beta that was not trained with must not be written beside these weights' numbers."""
+    lab.train()
+    with pytest.raises(VaelabError, match=r"vae-s3 was trained with another beta, samples; "):
+        lab.with_spec(beta=4.0, samples=700).evaluate()
+    assert not lab.files.text("metrics.json").exists()
+
+
+def test_weights_that_do_not_fit_the_spec_are_named(lab: Lab) -> None:
+    lab.train()
+    wide = lab.with_spec(hidden=(17,))
+    with pytest.raises(VaelabError, match=r"vae-s3\.safetensors does not hold the weights of vae"):
+        load_model(lab.files.checkpoint, wide.run)
+
+
+def test_vqvae_is_trained_and_evaluated_the_same_way(lab: Lab) -> None:
+    vq = Lab(lab.config, Run("vqvae", 0, toy_vqvae_spec()), [])
+    vq.train()
+    weights, _ = load_tensors(vq.files.checkpoint)
+    assert weights["encoder.1.num_batches_tracked"] == 2  # 60 images in batches of 30
+    vq.evaluate()
+    metrics = vq.json("metrics.json")
+    assert metrics["parameters"] == 307_225
+    assert 1.0 <= metrics["test"]["perplexity"] <= 10.0
+    assert "REUSED" in vq.train()
+    assert "REUSED" in vq.evaluate()
+
+
+# --- Likelihood runs ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def likelihood_lab(lab: Lab) -> Lab:
+    return lab.with_spec(snapshots=2, train_subset=60)
+
+
+def test_likelihood_run_keeps_snapshots_and_writes_their_estimates(likelihood_lab: Lab) -> None:
+    lab = likelihood_lab
+    lab.train()
+    snapshots, metadata = load_tensors(lab.files.snapshots)
+    assert metadata["samples"] == [180, 300]  # batches of 60: the first after 150
+    final = load_model(lab.files.checkpoint, lab.run)
+    flat = torch.nn.utils.parameters_to_vector(final.parameters())
+    assert torch.equal(snapshots["weights"][-1], flat)
+    assert not torch.equal(snapshots["weights"][0], flat)
+
+    lab.evaluate()
+    curve = pd.read_csv(lab.files.text("likelihood.csv"))
+    assert sorted(set(curve["samples"])) == [180, 300]
+    assert set(curve["split"]) == {"train", "test"}
+    table = curve.pivot_table(index=["samples", "split"], columns="estimator", values="nats")
+    assert (table["elbo"] < table["importance"]).all(), "importance sampling is above the bound"
+    assert (table["harmonic"] < table["elbo"]).all(), "the report's estimator is below it"
+    assert (table["importance"] < 0).all()
+    assert set(curve["z_samples"]) == {3}
+    final = pd.read_csv(lab.files.text("likelihood_final.csv"))
+    assert set(final["estimator"]) == {
+        *("elbo", "importance", "report", "notebook", "harmonic", "kw_d", "ais"),
+    }
+    assert set(final["images"]) == {3}
+    assert final["diagnostic"][final["estimator"] == "importance"].str.startswith("ESS").all()
+
+
+def test_likelihood_settings_and_files_belong_to_the_evaluation(
+    likelihood_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tables(*arguments: Any) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+        rows = [{"z_samples": arguments[-2].curve_samples}]
+        return rows, rows
+
+    monkeypatch.setattr(runner, "likelihood_tables", tables)
+    lab = likelihood_lab
+    lab.train()
+    lab.evaluate()
+    assert "REUSED" in lab.evaluate()
+    changed = lab.config.likelihood.model_copy(update={"curve_samples": 5})
+    assert lab.evaluate(likelihood=changed) == "vae-s3: evaluated"
+    assert set(pd.read_csv(lab.files.text("likelihood.csv"))["z_samples"]) == {5}
+    lab.files.text("likelihood_final.csv").unlink()
+    assert lab.evaluate(likelihood=changed) == "vae-s3: evaluated"
+
+
+def test_missing_snapshots_train_again(likelihood_lab: Lab) -> None:
+    likelihood_lab.train()
+    likelihood_lab.files.snapshots.unlink()
+    assert "its snapshots are missing" in likelihood_lab.train()
+
+
+# --- Provenance -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git checkout with one commit, as the current folder."""
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "A. Tester")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "tester@example.org")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("a = 1\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Start"]):
+        subprocess.run(["git", *command], check=True)
+    return tmp_path
+
+
+def test_revision_is_that_of_the_checkout(checkout: Path) -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert git_state() == {"revision": head.stdout.strip(), "dirty": False}
+    (checkout / "untracked.txt").write_text("results and notes do not make a checkout dirty")
+    assert git_state()["dirty"] is False
+    (checkout / "a.py").write_text("a = 2\n")
+    assert git_state() == {"revision": head.stdout.strip(), "dirty": True}
+
+
+def test_outside_a_checkout_there_is_no_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_state() == {"revision": None, "dirty": None}
+    monkeypatch.setenv("PATH", str(tmp_path))  # nor without git
+    assert git_state() == {"revision": None, "dirty": None}
+
+
+def test_versions_are_the_installed_ones() -> None:
+    found = versions()
+    assert found["numpy"] == np.__version__
+    assert found["python"].split(".")[0] == "3"
+    assert set(found) == {"python", "torch", "numpy", "vaelab"}

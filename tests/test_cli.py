@@ -190,12 +190,23 @@ def test_missing_data_say_how_to_get_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["figure", "16"], ["figure", "0"], ["table", "4"], ["fetch", "cifar"], ["train"]]
+    "arguments", [["figure", "0"], ["figure", "one"], ["fetch", "cifar"], ["train"]]
 )
 def test_arguments_out_of_range_are_usage_errors(arguments: list[str]) -> None:
     result = vaelab(*arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("figure", "16"), "there is no figure 16; the report has 1 to 15"),
+        (("table", "4"), "there is no table 4; the report has 1 to 3"),
+    ],
+)
+def test_figures_and_tables_that_the_report_lacks(arguments: tuple[str, str], message: str) -> None:
+    assert message in fails(*arguments)
 
 
 def test_bugs_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -643,6 +643,23 @@ class TestVAEAdapter:
         torch.testing.assert_close(bracket.upper.nats, exact, rtol=0.0, atol=0.3)
         assert bracket.gap.mean() > -0.05
 
+    def test_stretch_rescues_an_encoder_that_is_too_sure(self, generator):
+        """q of a tenth of the right width far from the posterior's mean: IS needs it wider."""
+        vae = ToyVAE()
+        with torch.no_grad():
+            vae.encoder.bias.copy_(torch.tensor([1.0, 1.0, math.log(0.01), math.log(0.01)]))
+        x = torch.rand((50, 12), generator=generator).round()
+        narrow, wide = VAEAdapter(vae), VAEAdapter(vae, stretch=10.0)
+        ratio = wide.proposal(x).log_var - narrow.proposal(x).log_var
+        torch.testing.assert_close(ratio, torch.full_like(ratio, math.log(100.0)))
+        exact = importance(log_terms(wide, x, 20_000, generator))
+        near = importance(log_terms(wide, x, 2000, generator))
+        far = importance(log_terms(narrow, x, 2000, generator))
+        assert_mean_is(near.nats - exact.nats, 0.0, "wide proposal")
+        assert far.mean < exact.mean - 0.2
+        with pytest.raises(VaelabError, match="positive"):
+            VAEAdapter(vae, stretch=0.0)
+
     def test_leaves_no_gradients_behind(self, generator):
         vae = ToyVAE()
         model = VAEAdapter(vae)

@@ -269,12 +269,16 @@ def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Pa
 def test_terminated_training_saves_its_state_first(tmp_path: Path) -> None:
     folder = tmp_path / "terminated"
     folder.mkdir()
-    script = textwrap.dedent(TRAIN_SCRIPT).format(
-        tests=str(Path(__file__).parent),
-        changes={"samples": 50_000_000},
-        compute="FP32",
-        folder=str(folder),
-    ).replace("resume_seconds=0.05", "resume_seconds=1e9")
+    script = (
+        textwrap.dedent(TRAIN_SCRIPT)
+        .format(
+            tests=str(Path(__file__).parent),
+            changes={"samples": 50_000_000},
+            compute="FP32",
+            folder=str(folder),
+        )
+        .replace("resume_seconds=0.05", "resume_seconds=1e9")
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()

@@ -57,13 +57,13 @@ BAD_SETTINGS = {
 
 # Edits of one row of config/runs.tsv (column -> cell), and what the message must say.
 BAD_ROWS = {
-    "negative beta": ({"beta": "-1"}, r"run 'vae': beta: .*greater than or equal to 0.*'-1'"),
-    "empty layer": ({"hidden": "500-0"}, r"run 'vae': hidden\.1: .*greater than or equal to 1"),
-    "no latent": ({"latent_dim": ""}, r"run 'vae': latent_dim: Field required"),
-    "word for number": ({"learning_rate": "fast"}, r"run 'vae': learning_rate: .*'fast'"),
-    "empty subset": ({"train_subset": "0"}, r"run 'vae': train_subset: .*greater than or equal"),
+    "negative beta": ({"beta": "-1"}, r"run 'vae': \S*beta: .*greater than or equal to 0.*'-1'"),
+    "empty layer": ({"hidden": "500-0"}, r"run 'vae': \S*hidden\.1: .*greater than or equal to 1"),
+    "no latent": ({"latent_dim": ""}, r"run 'vae': \S*latent_dim: Field required"),
+    "word for number": ({"learning_rate": "fast"}, r"run 'vae': \S*learning_rate: .*'fast'"),
+    "empty subset": ({"train_subset": "0"}, r"run 'vae': \S*train_subset: .*greater than or equal"),
     "too large a subset": ({"train_subset": "60001"}, r"run 'vae'.*train_subset is at most 60000"),
-    "unknown model": ({"model": "gan"}, r"run 'vae': model: .*'vae' or 'vqvae'"),
+    "unknown model": ({"model": "gan"}, r"run 'vae': \S*model: .*'vae' or 'vqvae'"),
     "unknown target": ({"used_by": "figure_16"}, r"run 'vae': used_by: .*'figure_16'"),
     "bad name": ({"run": "VAE 1"}, r"run 'VAE 1': run: .*pattern"),
     "twice": ({"run": "vqvae"}, r"run 'vqvae' is listed twice"),
@@ -84,8 +84,8 @@ def edited_table(project: Project, name: str, cells: dict[str, str]) -> str:
     rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in lines]
     rows = [row | cells if row["run"] == "vae" else row for row in rows]
     path = f"config/{name.replace(' ', '_')}.tsv"
-    text = "\n".join("\t".join(row.values()) for row in [dict(zip(columns, columns)), *rows])
-    (project.folder / path).write_text(text + "\n")
+    text = [header, *("\t".join(row.values()) for row in rows)]
+    (project.folder / path).write_text("\n".join(text) + "\n")
     return path
 
 
@@ -346,9 +346,7 @@ def test_nothing_was_started_by_what_was_refused(project: Project, plans: dict[s
         ("other preset", r"No rule to produce"),
     ],
 )
-def test_no_rule_makes_a_file_that_is_none(
-    plans: dict[str, Plan], name: str, message: str
-) -> None:
+def test_no_rule_makes_a_file_that_is_none(plans: dict[str, Plan], name: str, message: str) -> None:
     plan = plans[f"no such file: {name}"]
     assert plan.status == 1, plan.text
     assert re.search(message, plan.text), plan.text

@@ -181,24 +181,27 @@ def metrics(config: Config) -> None:
 
 
 @main.command()
-@click.argument("number", type=click.IntRange(1, 15))
+@click.argument("number", type=click.IntRange(1))
 @configured
 def figure(config: Config, number: int) -> None:
     """Draw figure NUMBER from evaluated runs."""
     from vaelab.figures import FIGURES, draw, save
 
     path = config.folder / "figures" / f"figure_{number:02d}.png"
-    save(draw(number, _results(config)), path, with_vector=FIGURES[number].vector)
+    drawn = draw(number, _results(config))
+    save(drawn, path, with_vector=FIGURES[number].vector)
     click.echo(path)
 
 
 @main.command()
-@click.argument("number", type=click.IntRange(1, 3))
+@click.argument("number", type=click.IntRange(1))
 @configured
 def table(config: Config, number: int) -> None:
     """Write table NUMBER from evaluated runs: .csv and .md, and Table 3's pictures."""
     from vaelab.tables import TABLES, write_table
 
+    if number not in TABLES:
+        raise VaelabError(f"there is no table {number}; the report has 1 to {max(TABLES)}")
     path = config.folder / "tables" / f"table_{number}.csv"
     results = _results(config)
     write_table(TABLES[number](results), path, path.with_suffix(".md"))
@@ -264,6 +267,22 @@ def show(config: Config, targets: Sequence[str]) -> None:
     names = [n for t in targets for n in runs.used_by.get(t, (t,))]
     specs = {run.id: run.spec.model_dump(mode="json") for run in _runs(config, names)}
     click.echo(json.dumps(specs, indent=2))
+
+
+@main.command()
+@click.option("--write", is_flag=True, help="Write them.")
+def schema(write: bool) -> None:
+    """Check the files that repeat the settings: the JSON schemas and config/README.md.
+
+    They are generated from the models in the code; --write brings them up to date.
+    """
+    from vaelab.schemas import outdated, write_documents
+
+    if write:
+        for path in write_documents():
+            click.echo(path)
+    elif stale := outdated():
+        raise VaelabError(f"out of date: {', '.join(map(str, stale))}; run `vaelab schema --write`")
 
 
 if __name__ == "__main__":

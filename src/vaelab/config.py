@@ -95,7 +95,7 @@ class DataSettings(Settings):
 class HistorySettings(Settings):
     """What is logged during training, on fixed images with fixed noise."""
 
-    points: int = Field(30, ge=2, description="Log-spaced evaluations, the first and last included")
+    points: int = Field(30, ge=2, description="Log-spaced evaluations, first and last included.")
     images: int = Field(
         1000, ge=1, description="First n training and first n test images used for each point."
     )
@@ -174,7 +174,7 @@ class Config(Settings):
         True, description="Also train wake-sleep and MCEM, as Kingma & Welling have them."
     )
     extras: bool = Field(
-        False, description="Also train the rows of the run table marked `extra` (ablations)."
+        False, description="Also train the rows of the run table marked `extras` (ablations)."
     )
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="Seconds between the resumable states of a training."

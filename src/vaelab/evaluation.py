@@ -27,9 +27,6 @@ from vaelab.training.loop import stream_seed
 # Streams of random numbers, disjoint from those of training.
 POSTERIOR, PRIOR, RANDOM_IMAGES, LIKELIHOOD = range(100, 104)
 
-# Bumped when the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 1
-
 BATCH = 1000
 GRID = 100  # images in a 10 x 10 grid
 CONDITIONAL = 16  # images per label in a 4 x 4 grid
@@ -61,9 +58,7 @@ def evaluate(
     )
     with (
         torch.inference_mode(),
-        torch.autocast(
-            compute.device.type, compute.dtype, enabled=compute.precision == "bf16"
-        ),
+        torch.autocast(compute.device.type, compute.dtype, enabled=compute.precision == "bf16"),
     ):
         metrics, arrays = evaluator.run()
     return {

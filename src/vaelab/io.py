@@ -6,10 +6,11 @@ A reader, a second run or a killed job therefore never sees half a file.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -56,6 +57,34 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     encoding = None if "b" in mode else "utf-8"
     with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding) as stream:
         yield stream
+
+
+@contextmanager
+def one_at_a_time(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold an advisory lock on a folder, created if need be; a second process waits.
+
+    Without it two processes would still be safe (files are renamed into place whole), only
+    wasteful; so where a file system cannot lock a folder, the work goes on.
+
+    Raises:
+        VaelabError: the folder cannot be created or read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise VaelabError(f"cannot create {folder}: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"another process is at work on {folder}; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            log(f"{folder} cannot be locked; going on without a lock")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, value: Any) -> None:

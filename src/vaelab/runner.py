@@ -19,12 +19,12 @@ from typing import Any
 from vaelab.config import Config
 from vaelab.data import Dataset, load
 from vaelab.errors import VaelabError
-from vaelab.evaluation import EVALUATION_SCHEMA, evaluate
-from vaelab.io import read_json, write_json, write_npz, write_rows
+from vaelab.evaluation import evaluate
+from vaelab.io import one_at_a_time, read_json, write_json, write_npz, write_rows
 from vaelab.likelihood import likelihood_tables
 from vaelab.models import VAE, VQVAE, build
 from vaelab.provenance import git_state, versions
-from vaelab.spec import Run, fingerprint
+from vaelab.spec import EVALUATION_SCHEMA, Run, fingerprint
 from vaelab.training.device import Compute, configure_process, resolve_compute
 from vaelab.training.loop import train
 from vaelab.training.state import file_sha256, load_tensors, save_tensors
@@ -69,14 +69,27 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
     dataset = _dataset(config, run)
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
     reason = _stale(files, run, identity)
-    if reason is None:
-        log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
-        for path in (files.checkpoint, files.text("history.csv"), files.text("provenance.json")):
-            path.touch()
-        return
-    if config.require_cached:
-        raise VaelabError(f"{run.id} would have to be trained ({reason}), but require_cached is on")
-    log(f"{run.id}: training, because {reason}")
+    if reason is not None:
+        if config.require_cached:
+            raise VaelabError(
+                f"{run.id} would have to be trained ({reason}), but require_cached is on"
+            )
+        # A training orphaned by a killed workflow may still be at work on the same run.
+        with one_at_a_time(files.text(""), log):
+            reason = _stale(files, run, identity)
+            if reason is not None:
+                log(f"{run.id}: training, because {reason}")
+                _train_and_store(config, run, files, dataset, threads, log)
+                return
+    log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
+    for path in (files.checkpoint, files.text("history.csv"), files.text("provenance.json")):
+        path.touch()
+
+
+def _train_and_store(
+    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
+) -> None:
+    identity = fingerprint(run.spec, run.seed, dataset.sha256)
     compute = _compute(config, threads)
     started, used_before = time.monotonic(), _core_seconds()
     result = train(

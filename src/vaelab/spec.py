@@ -24,6 +24,8 @@ from vaelab.errors import VaelabError
 # Bumped whenever the same spec and seed would train to different weights, so that
 # checkpoints of the old semantics are not taken for the new ones.
 TRAINING_SCHEMA = 1
+# Bumped whenever the same checkpoint and settings would give other numbers or arrays.
+EVALUATION_SCHEMA = 1
 
 MNIST_PIXELS, FREY_PIXELS = 784, 560
 DIGITS = 10
@@ -146,10 +148,13 @@ class RunRow(BaseModel):
     @classmethod
     def _targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for target in value:
-            if not re.fullmatch(r"figure_(0[1-9]|1[0-5])|table_[1-3]|page", target):
-                raise ValueError(f"unknown target {target!r}; figure_01..figure_15, table_1..3")
+            if not re.fullmatch(TARGET, target):
+                raise ValueError(f"unknown target {target!r}; write figure_01, table_1 and so on")
         return value
 
+
+# What `used_by` names.
+TARGET = r"(figure_[0-9]{2}|table_[0-9])"
 
 # Columns of the table that are not fields of the spec.
 ROW_COLUMNS = ("run", "group", "used_by", "when")
@@ -306,9 +311,7 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             used_by.setdefault(target, []).append(row.run)
     if probe is None:
         raise VaelabError(f"{config.runs} has no run of group architecture")
-    return Runs(
-        by_id, alias, {t: tuple(n) for t, n in used_by.items()}, tuple(config.seeds), probe
-    )
+    return Runs(by_id, alias, {t: tuple(n) for t, n in used_by.items()}, tuple(config.seeds), probe)
 
 
 def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:

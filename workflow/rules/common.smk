@@ -12,13 +12,14 @@ from snakemake.exceptions import WorkflowError
 
 from vaelab.config import CONFIG_FILE, preset_file, read_yaml, validate
 from vaelab.errors import VaelabError
-from vaelab.spec import TRAINING_SCHEMA, resolve
+from vaelab.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA, resolve
 
 
 def load_configuration():
     """The validated configuration and the resolved run table, or one readable error."""
     given = [(str(path), read_yaml(path)) for path in workflow.configfiles]
-    given.append(("--config", config))
+    # `config` holds the files too; the error for a bad key should name its file.
+    given.append(("--config", workflow.config_settings.config))
     base = read_yaml(CONFIG_FILE)
     preset = config.get("preset", base.get("preset"))
     layers = [
@@ -36,10 +37,11 @@ except VaelabError as error:
     raise WorkflowError(str(error)) from None
 
 config.update(CONFIG.model_dump(mode="json"))
-os.environ["VAELAB_CONFIG"] = CONFIG.model_dump_json()
 # Jobs find `vaelab` beside the Python that runs Snakemake, activated or not.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ["PATH"]]
+here = str(Path(sys.executable).parent)
+os.environ.update(
+    VAELAB_CONFIG=CONFIG.model_dump_json(),
+    PATH=os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
 )
 # glibc hands every large tensor back to the kernel and faults it in again, a sixth of the
 # training time; these thresholds keep the memory.
@@ -50,7 +52,7 @@ RESULTS = CONFIG.folder.as_posix()
 # With device: auto the driver's control file tells whether there is a card, without torch.
 GPUS_PER_RUN = int(
     CONFIG.device == "cuda"
-    or (CONFIG.device == "auto" and Path("/dev/nvidiactl").exists())
+    or (CONFIG.device == "auto" and Path(os.sep, "dev", "nvidiactl").exists())
 )
 # Items of the report that show the training split beside the test split; Figure 13 shows
 # training images alone, as the report has it, and says so.

@@ -56,7 +56,7 @@ rule train:
         gpu=GPUS_PER_RUN,
     params:
         training=training_identity,
-        evaluation=CONFIG.evaluation.model_dump_json(),
+        evaluation=f"{CONFIG.evaluation.model_dump_json()} schema {EVALUATION_SCHEMA}",
     shell:
         "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
 

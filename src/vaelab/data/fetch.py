@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +22,7 @@ from vaelab.data.sources import (
 from vaelab.data.store import FileState, SourceRecord, examine, read_record, write_record
 from vaelab.data.synthetic import synthetic_faces
 from vaelab.errors import VaelabError
+from vaelab.io import one_at_a_time
 
 SYNTHETIC_SOURCE = "procedural faces made by vaelab (not Frey Face)"
 UNKNOWN_SOURCE = "found in the data folder"
@@ -80,7 +79,7 @@ def fetch_dataset(
         raise VaelabError(f"dataset {name} has no synthetic fallback; allowed is: none")
     mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
     with (
-        _one_at_a_time(root / "raw" / name, log),
+        one_at_a_time(root / "raw" / name, log),
         tempfile.TemporaryDirectory(prefix="vaelab-") as scratch,
     ):
         sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
@@ -201,28 +200,3 @@ def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
             "    procedural faces; the results are then marked so.",
         ]
     return "\n".join(lines)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path, log: Log) -> Iterator[None]:
-    """Hold an advisory lock on a folder, created if need be.
-
-    Without it two fetches would still be safe (files are renamed into place whole), only
-    wasteful; so where a file system cannot lock a folder, the work goes on.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise VaelabError(f"cannot create {folder}: {error.strerror or error}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"another fetch is at work on {folder}; waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            log(f"{folder} cannot be locked; going on without a lock")
-        yield
-    finally:
-        os.close(descriptor)

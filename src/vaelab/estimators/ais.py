@@ -37,7 +37,8 @@ class Annealing:
     """How to anneal.
 
     Attributes:
-        start: Where the path begins: the prior, or the encoder's q(z|x), which is closer.
+        start: Where the path begins: the prior, which reaches every mode of the posterior,
+            or the encoder's q(z|x), which is closer but may be blind to some of them.
         temperatures: T, steps of the schedule.
         chains: Independent weights averaged for each image and direction.
         pilot_chains: Further chains that only tune the step sizes.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vaelab.distributions import DiagonalNormal, standard_normal_log_prob
+from vaelab.errors import VaelabError
 
 
 class LatentModel(Protocol):
@@ -43,18 +45,27 @@ class VAEAdapter:
 
     The network runs in the precision of its parameters. In float32 a log-likelihood of 600
     nats is off by about 1e-4, far below any Monte-Carlo error here.
+
+    Attributes:
+        vae: A module with `encode(x, c)`, `decode(z, c)` and `latent_dim`.
+        stretch: Factor on the standard deviations of the proposal. At 1 the proposal is the
+            encoder's q(z|x), which the ELBO and the report's formulas are about. Importance
+            sampling is valid at any factor, and in a few latent dimensions 2 or 3 spares it
+            large losses on images for which an overfitted encoder is too sure of itself.
     """
 
-    def __init__(self, vae: nn.Module) -> None:
-        """Wrap a module with `encode(x, c)`, `decode(z, c)` and `latent_dim`."""
+    def __init__(self, vae: nn.Module, stretch: float = 1.0) -> None:
+        if not stretch > 0.0:
+            raise VaelabError(f"the stretch of a proposal has to be positive: got {stretch}")
         self.vae = vae
         self.latent_dim: int = vae.latent_dim
+        self.stretch = stretch
         self.dtype = next(vae.parameters()).dtype
 
     def proposal(self, x: Tensor, c: Tensor | None = None) -> DiagonalNormal:
-        """The encoder's q(z|x) in float64, parameters of shape (B, d)."""
+        """The encoder's q(z|x), stretched, in float64, parameters of shape (B, d)."""
         q = self.vae.encode(x.to(self.dtype), c)
-        return DiagonalNormal(q.mean.double(), q.log_var.double())
+        return DiagonalNormal(q.mean.double(), q.log_var.double() + 2.0 * math.log(self.stretch))
 
     def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Log p(x|z) of images (B, P) under latents (K, B, d), shape (K, B)."""

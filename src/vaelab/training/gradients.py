@@ -138,9 +138,7 @@ class FusedGradients:
         """Derivative of -log p(x|z) with respect to the decoder's output, (B, outputs)."""
         if self.likelihood == "bernoulli":
             return out.sigmoid_().sub_(x)
-        mean_logits, log_var = (
-            out.chunk(2, -1) if self.likelihood == "gaussian" else (out, None)
-        )
+        mean_logits, log_var = out.chunk(2, -1) if self.likelihood == "gaussian" else (out, None)
         mean = torch.sigmoid(mean_logits)
         precision = torch.exp(-log_var) if log_var is not None else 1.0 / FIXED_VARIANCE
         residual = mean - x

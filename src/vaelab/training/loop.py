@@ -165,9 +165,7 @@ class _Training:
         progress.steps += 1
         x = self.images.index_select(0, index)
         c = None if self.labels is None else self.labels.index_select(0, index)
-        eps = torch.randn(
-            take, spec.latent_dim, generator=self.noise, device=self.compute.device
-        )
+        eps = torch.randn(take, spec.latent_dim, generator=self.noise, device=self.compute.device)
         self.gradients(x, c, eps)
         self.optimizer.step(learning_rate(spec, progress.seen))
         self.flat.publish()
@@ -340,9 +338,7 @@ def _measure(
     }
 
 
-def _progress_line(
-    name: str, spec: RunSpec, progress: _Progress, row: dict[str, float]
-) -> str:
+def _progress_line(name: str, spec: RunSpec, progress: _Progress, row: dict[str, float]) -> str:
     rate = progress.seen / max(progress.seconds, 1e-9)
     left = (spec.samples - progress.seen) / rate
     key = "train_neg_elbo" if "train_neg_elbo" in row else "train_objective"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from statistics import NormalDist
@@ -455,7 +456,8 @@ def vqvae() -> VQVAE:
 def vq_evaluation(vqvae: VQVAE) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "BATCH", 50)
-        return run(toy_vqvae_spec(beta=0.5), vqvae)
+        # In training mode, as a training leaves it: evaluating must not use batch statistics.
+        return run(toy_vqvae_spec(beta=0.5), copy.deepcopy(vqvae).train())
 
 
 def by_hand(model: VQVAE, images: np.ndarray) -> dict[str, Any]:

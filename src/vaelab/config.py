@@ -117,16 +117,21 @@ class EvaluationSettings(Settings):
 class LikelihoodSettings(Settings):
     """Figure 3: marginal likelihood over training, from snapshots of the weights."""
 
-    snapshots: int = Field(24, ge=2, description="Snapshots, equally spaced in samples.")
+    snapshots: int = Field(16, ge=2, description="Snapshots, equally spaced in samples.")
     images: int = Field(1000, ge=1, description="First n training and first n test images.")
     curve_samples: int = Field(50, ge=1, description="Latent samples per image along the curve.")
+    importance_samples: int = Field(
+        100, ge=1, description="Latent samples per image of importance sampling along the curve."
+    )
     final_samples: int = Field(
-        500, ge=1, description="Latent samples per image for the estimates at the end of training."
+        1000, ge=1, description="Latent samples per image for the estimates at the end of training."
     )
     final_images: int = Field(
         100, ge=2, description="Images per split for all estimators at the end of training."
     )
-    temperatures: int = Field(50, ge=2, description="Temperatures of annealed importance sampling.")
+    temperatures: int = Field(
+        200, ge=2, description="Temperatures of annealed importance sampling."
+    )
     chains: int = Field(4, ge=1, description="Annealed chains per image.")
 
 

@@ -94,6 +94,14 @@ def test_show_prints_the_resolved_configuration() -> None:
     assert printed.training.default.optimizer == "adam"
 
 
+def test_settings_of_one_group_add_up() -> None:
+    points, images = ("--config", "history={points: 11}"), ("--config", "history={images: 12}")
+    assert yaml.safe_load(vaelab("show", *points, *images).stdout)["history"] == {
+        "points": 11,
+        "images": 12,
+    }
+
+
 def test_show_reads_files_in_order(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("history: {points: 11, images: 12}\n")

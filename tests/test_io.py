@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vaelab.errors import VaelabError
 from vaelab.io import (
     atomic_path,
     atomic_write,
+    one_at_a_time,
     read_json,
     write_csv,
     write_json,
@@ -111,6 +113,39 @@ def test_read_only_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
             write_json(tmp_path / "a.json", {})
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_second_holder_of_a_lock_waits_for_the_first(tmp_path: Path) -> None:
+    first, lines = ExitStack(), []
+    first.enter_context(one_at_a_time(tmp_path / "new", lines.append))
+
+    def log(line: str) -> None:
+        lines.append(line)
+        first.close()  # the first holder ends while the second waits
+
+    with one_at_a_time(tmp_path / "new", log):
+        assert lines == [f"another process is at work on {tmp_path / 'new'}; waiting for it"]
+    with one_at_a_time(tmp_path / "new", log), one_at_a_time(tmp_path / "other", log):
+        assert len(lines) == 1
+
+
+def test_lock_is_released_by_an_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with one_at_a_time(tmp_path):
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    lines: list[str] = []
+    with one_at_a_time(tmp_path, lines.append):
+        assert lines == []
+
+
+def test_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(VaelabError, match=r"cannot create .*file/deep: "):  # noqa: SIM117
+        with one_at_a_time(tmp_path / "file" / "deep"):
+            pass
 
 
 def test_json_round_trip_is_exact(tmp_path: Path) -> None:

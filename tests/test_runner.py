@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from vaelab import __version__, runner
 from vaelab.config import Config, validate
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
-from vaelab.io import read_json
+from vaelab.io import one_at_a_time, read_json
 from vaelab.models import build
 from vaelab.provenance import git_state, versions
 from vaelab.runner import RunFiles, evaluate_run, load_model, train_run
@@ -35,6 +37,7 @@ SETTINGS = {
         "snapshots": 2,
         "images": 10,
         "curve_samples": 3,
+        "importance_samples": 90,
         "final_samples": 4,
         "final_images": 3,
         "temperatures": 3,
@@ -160,8 +163,6 @@ def test_finished_run_is_reused_and_its_files_become_new(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Snakemake compares times of files: those of a reused run must be newer than its inputs."""
-    import os
-
     lab.train()
     paths = [lab.files.checkpoint, *map(lab.files.text, ("history.csv", "provenance.json"))]
     contents = [path.read_bytes() for path in paths]
@@ -286,6 +287,28 @@ def test_require_cached_turns_training_into_an_error(
     assert "REUSED" in lab.train(require_cached=True)
     with pytest.raises(VaelabError, match=r"would have to be trained \(its fingerprint changed\)"):
         lab.with_spec(beta=2.0).train(require_cached=True)
+
+
+def test_run_in_training_elsewhere_is_waited_for_and_reused(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.train()
+    forbid_training(monkeypatch)
+    provenance = lab.files.text("provenance.json")
+    aside = provenance.rename(provenance.with_suffix(".aside"))
+    other = ExitStack()
+    other.enter_context(one_at_a_time(lab.files.text("")))
+    lines = []
+
+    def log(line: str) -> None:
+        lines.append(line)
+        if "another process is at work" in line:
+            aside.rename(provenance)
+            other.close()
+
+    train_run(lab.config, lab.run, log=log)
+    assert len(lines) == 2
+    assert "vae-s3: REUSED" in lines[1]
 
 
 def test_resume_file_is_removed_once_the_results_are_stored(lab: Lab) -> None:
@@ -464,7 +487,9 @@ def test_likelihood_run_keeps_snapshots_and_writes_their_estimates(likelihood_la
     assert (table["elbo"] < table["importance"]).all(), "importance sampling is above the bound"
     assert (table["harmonic"] < table["elbo"]).all(), "the report's estimator is below it"
     assert (table["importance"] < 0).all()
-    assert set(curve["z_samples"]) == {3}
+    from_the_encoder = curve[curve["estimator"] != "importance"]
+    assert set(from_the_encoder["z_samples"]) == {3}
+    assert set(curve.drop(from_the_encoder.index)["z_samples"]) == {90}
     final = pd.read_csv(lab.files.text("likelihood_final.csv"))
     assert set(final["estimator"]) == {
         *("elbo", "importance", "report", "notebook", "harmonic", "kw_d", "ais"),
@@ -490,6 +515,13 @@ def test_likelihood_settings_and_files_belong_to_the_evaluation(
     assert set(pd.read_csv(lab.files.text("likelihood.csv"))["z_samples"]) == {5}
     lab.files.text("likelihood_final.csv").unlink()
     assert lab.evaluate(likelihood=changed) == "vae-s3: evaluated"
+
+
+def test_snapshots_of_a_reused_run_become_new(likelihood_lab: Lab) -> None:
+    likelihood_lab.train()
+    os.utime(likelihood_lab.files.snapshots, (1.0, 1.0))
+    assert "REUSED" in likelihood_lab.train()
+    assert likelihood_lab.files.snapshots.stat().st_mtime > 1e9
 
 
 def test_missing_snapshots_train_again(likelihood_lab: Lab) -> None:

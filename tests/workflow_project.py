@@ -26,6 +26,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
+OUTPUT = "snakemake.out"
+"""Where a workflow in the background writes what it prints."""
 
 _RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 _FIELD = re.compile(r"    (\w+): (.*)")
@@ -134,13 +136,14 @@ class Project:
 
     def start(self, *arguments: str, cores: int = 2) -> subprocess.Popen[bytes]:
         """Start the workflow in the background."""
-        return subprocess.Popen(
-            ["snakemake", *arguments, "--cores", str(cores)],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with open(self.folder / OUTPUT, "wb") as output:
+            return subprocess.Popen(
+                ["snakemake", *arguments, "--cores", str(cores)],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def plan(self, *arguments: str) -> Plan:
         """One dry run."""

@@ -18,7 +18,7 @@ import click
 import yaml
 
 from vaelab import __version__
-from vaelab.config import Config, load_config
+from vaelab.config import Config, load_config, merge
 from vaelab.errors import VaelabError
 from vaelab.spec import Run, Runs, resolve
 
@@ -76,13 +76,13 @@ def _config(files: Sequence[str], values: Sequence[str]) -> Config:
     resolved = os.environ.get(CONFIG_VARIABLE)
     if resolved and not files and not values:
         return Config.model_validate_json(resolved)
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not equals:
             raise VaelabError(f"--config {value}: write KEY=VALUE")
         try:
-            overrides[key] = yaml.safe_load(text)
+            overrides = merge(overrides, {key: yaml.safe_load(text)})
         except yaml.YAMLError as error:
             raise VaelabError(f"--config {value}: not valid YAML: {error}") from error
     return load_config(files, overrides)

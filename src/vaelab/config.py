@@ -176,7 +176,7 @@ class Config(Settings):
         "auto", description="`auto` takes bf16 where the processor multiplies it fast, else fp32."
     )
     baselines: bool = Field(
-        True, description="Also train wake-sleep and MCEM, as Kingma & Welling have them."
+        True, description="Also train the rows of the run table marked `baselines` (none so far)."
     )
     extras: bool = Field(
         False, description="Also train the rows of the run table marked `extras` (ablations)."

@@ -82,7 +82,8 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
                 _train_and_store(config, run, files, dataset, threads, log)
                 return
     log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
-    for path in (files.checkpoint, files.text("history.csv"), files.text("provenance.json")):
+    kept = [files.checkpoint, files.text("history.csv"), files.text("provenance.json")]
+    for path in kept + ([files.snapshots] if run.spec.snapshots else []):
         path.touch()
 
 

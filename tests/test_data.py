@@ -453,7 +453,7 @@ def test_a_fetch_waits_for_another(root: Path) -> None:
         )
         thread.start()
         assert waiting.wait(10)
-        assert "another fetch is at work" in logs[0]
+        assert "another process is at work" in logs[0]
         assert host.asked == []
         os.close(descriptor)
         thread.join()

@@ -64,7 +64,7 @@ BAD_ROWS = {
     "empty subset": ({"train_subset": "0"}, r"run 'vae': \S*train_subset: .*greater than or equal"),
     "too large a subset": ({"train_subset": "60001"}, r"run 'vae'.*train_subset is at most 60000"),
     "unknown model": ({"model": "gan"}, r"run 'vae': \S*model: .*'vae' or 'vqvae'"),
-    "unknown target": ({"used_by": "figure_16"}, r"run 'vae': used_by: .*'figure_16'"),
+    "unknown target": ({"used_by": "figure_1"}, r"run 'vae': used_by: .*'figure_1'"),
     "bad name": ({"run": "VAE 1"}, r"run 'VAE 1': run: .*pattern"),
     "twice": ({"run": "vqvae"}, r"run 'vqvae' is listed twice"),
     "unlabelled": ({"dataset": "frey", "condition": "onehot"}, r"run 'vae'.*no labels"),

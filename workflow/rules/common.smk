@@ -11,7 +11,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from vaelab.config import CONFIG_FILE, preset_file, read_yaml, validate
+from vaelab.data import DATASETS
 from vaelab.errors import VaelabError
+from vaelab.io import read_json
+from vaelab.search import run_name
 from vaelab.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA, resolve
 
 
@@ -137,3 +140,68 @@ def labels_of(target, item, form):
         "split": "train and test" if item in TRAIN_AND_TEST else "test",
         "format": form,
     }
+
+
+def dataset_files(name):
+    """The files of a dataset under the data folder."""
+    return [f"{CONFIG.data.root}/{file.path}" for file in DATASETS[name].files]
+
+
+def training_identity(wildcards):
+    """All that the trained weights depend on, besides the data's content."""
+    run = RUNS.run(wildcards.run)
+    return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
+
+
+def training_cost(wildcards):
+    """Parameters times samples, a first estimate of the work in a run."""
+    spec = RUNS.run(wildcards.run).spec
+    if spec.model == "vqvae":
+        return 15e6 * spec.samples
+    widths = [spec.pixels, *spec.hidden, spec.latent_dim]
+    products = sum(i * o for i, o in zip(widths[:-1], widths[1:]))
+    return (3 if spec.trunks == "separate" else 2) * products * spec.samples
+
+
+def dataset_of(wildcards):
+    # Content identifies data, not time: a fetched file that is merely newer retrains nothing.
+    return ancient(dataset_files(RUNS.run(wildcards.run).spec.dataset))
+
+
+def training_minutes(wildcards, attempt):
+    """Limit for clusters: ten times what one core of 2022 needs, doubled at each retry."""
+    return int(30 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
+
+
+def probe_ids(architectures):
+    """Ids of the runs behind architectures: the table's where it has them."""
+    return RUNS.ids(run_name(tuple(architecture)) for architecture in architectures)
+
+
+def search_step_of(step):
+    """The content of a finished step (raises to make Snakemake run it first)."""
+    return read_json(checkpoints.search_step.get(step=step).output[0])
+
+
+def step_input(wildcards):
+    """The step before, and the metrics of the probes it asked for."""
+    step = int(wildcards.step)
+    if step == 0:
+        return []
+    before = checkpoints.search_step.get(step=step - 1).output[0]
+    probes = probe_ids(read_json(before)["probes"])
+    return [before, *(run_file(i, "metrics.json") for i in probes)]
+
+
+def last_step(wildcards):
+    """The step that holds the answer."""
+    step = 0
+    while (content := search_step_of(step))["answer"] is None:
+        step += 1
+    return checkpoints.search_step.get(step=step).output[0]
+
+
+def searched(wildcards):
+    """Evaluations of every run that the search measured, and of its answer."""
+    content = read_json(last_step(wildcards))
+    return evaluations(probe_ids(content["measured"]))

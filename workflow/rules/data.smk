@@ -2,17 +2,11 @@
 # OUTPUTS: data/raw/<dataset>/*, verified by content.
 # Runs where Snakemake runs: a cluster's nodes often cannot reach the internet. The outputs are
 # `update`d, so that verified files that are there are kept whatever asks for the rule.
-from vaelab.data import DATASETS
 
 
 localrules:
     fetch_mnist,
     fetch_frey,
-
-
-def dataset_files(name):
-    """The files of a dataset under the data folder."""
-    return [f"{CONFIG.data.root}/{file.path}" for file in DATASETS[name].files]
 
 
 rule fetch_mnist:

@@ -8,32 +8,6 @@
 # Snakemake would delete the state of an interrupted training if it were declared; it is not.
 
 
-def training_identity(wildcards):
-    """All that the trained weights depend on, besides the data's content."""
-    run = RUNS.run(wildcards.run)
-    return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
-
-
-def training_cost(wildcards):
-    """Parameters times samples, a first estimate of the work in a run."""
-    spec = RUNS.run(wildcards.run).spec
-    if spec.model == "vqvae":
-        return 15e6 * spec.samples
-    widths = [spec.pixels, *spec.hidden, spec.latent_dim]
-    products = sum(i * o for i, o in zip(widths[:-1], widths[1:]))
-    return (3 if spec.trunks == "separate" else 2) * products * spec.samples
-
-
-def dataset_of(wildcards):
-    # Content identifies data, not time: a fetched file that is merely newer retrains nothing.
-    return ancient(dataset_files(RUNS.run(wildcards.run).spec.dataset))
-
-
-def training_minutes(wildcards, attempt):
-    """Limit for clusters: ten times what one core of 2022 needs, doubled at each retry."""
-    return int(30 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
-
-
 rule train:
     input:
         dataset_of,

@@ -359,7 +359,7 @@ def test_no_rule_makes_a_file_that_is_none(plans: dict[str, Plan], name: str, me
 def test_snakemake_lint_finds_nothing_but_the_missing_environments(project: Project) -> None:
     """Rules name no conda environment yet: they run in the one that Snakemake runs in."""
     done = project.command("snakemake", "--lint")
-    findings = set(re.findall(r"^ *\* (.*?):?$", done.stdout + done.stderr, flags=re.MULTILINE))
+    findings = set(re.findall(r"^ *\* (.*?):?$", done.stdout, flags=re.MULTILINE))
     assert findings == {"Specify a conda environment or container for each rule."}
 
 

@@ -19,6 +19,7 @@ from vaelab.config import EvaluationSettings
 from vaelab.evaluation import evaluate, to_uint8
 from vaelab.models import VAE, VQVAE, build
 from vaelab.spec import RunSpec
+from vaelab.training.device import Compute
 
 DATA = toy_images()
 FACES = toy_images("frey")
@@ -432,6 +433,25 @@ def test_evaluation_repeats_exactly_whatever_was_drawn_before(spec: RunSpec) -> 
     assert metrics == metrics_again
     assert arrays.keys() == arrays_again.keys()
     assert all((array == arrays_again[name]).all() for name, array in arrays.items())
+
+
+@pytest.mark.parametrize("condition", ["none", "onehot"])
+def test_evaluation_in_bf16_says_the_same(condition: str) -> None:
+    """Matrix products may be rounded; sums over pixels and latents may not."""
+    spec = toy_spec(condition=condition, hidden=(32,))
+    model = build(spec, generator())
+    exact, rounded = (
+        evaluate(spec, model, DATA, SETTINGS, Compute(torch.device("cpu"), dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    for split in ("train", "test"):
+        for key in ("recon", "neg_elbo", "mse"):
+            assert rounded[0][split][key] == pytest.approx(exact[0][split][key], rel=1e-3), key
+        assert rounded[0][split]["kl"] == pytest.approx(exact[0][split]["kl"], rel=0.05)
+    assert rounded[0]["test"]["nll"] == pytest.approx(exact[0]["test"]["nll"], rel=1e-3)
+    assert rounded[0] != exact[0]
+    difference = rounded[1]["reconstructions"].astype(int) - exact[1]["reconstructions"]
+    assert np.abs(difference).max() <= 3
 
 
 # --- VQ-VAE ---------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ def both_gradients(run: RunSpec, dtype: torch.dtype) -> tuple[torch.Tensor, torc
         flat = FlatParameters(model, dtype if way is FusedGradients else torch.float32)
         x, c, eps = batch(run, model)
         way(model, flat, run.beta, dtype)(x.to(dtype), c, eps)
+        flat.collect()
         gradients.append(flat.master.grad.clone())
     return gradients[0], gradients[1]
 
@@ -117,20 +118,45 @@ def test_flat_parameters_are_the_model() -> None:
         ("adagrad", lambda p: torch.optim.Adagrad([p], lr=0.01)),
     ],
 )
-def test_optimizers_are_pytorchs(name: str, reference: object) -> None:
-    generator = torch.Generator().manual_seed(0)
-    start, gradients = torch.randn(50, generator=generator), torch.randn(4, 50, generator=generator)
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    optimizer = FlatOptimizer(spec(optimizer=name, adam_beta2=0.97), ours)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_optimizers_are_pytorchs(name: str, reference: object, dtype: torch.dtype) -> None:
+    """In float32 by PyTorch's kernels, with bf16 products by the one-pass kernels."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(30, 20)
+    flat = FlatParameters(layer, dtype)
+    ours, theirs = flat.master, torch.nn.Parameter(flat.master.detach().clone())
+    optimizer = FlatOptimizer(spec(optimizer=name, adam_beta2=0.97), flat)
     expected = reference(theirs)
-    for gradient in gradients:
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+    for gradient in torch.randn(4, len(theirs)).to(dtype):
+        flat.compute_grad.copy_(gradient)
+        theirs.grad = gradient.float()
         optimizer.step(0.01)
         expected.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert torch.equal(flat.compute, ours.detach().to(dtype))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+def test_one_pass_rounds_weights_to_the_nearest_even_bf16(optimizer: str) -> None:
+    """Without a gradient the weights stay; their bf16 copy is PyTorch's rounding, ties included."""
+    layer = torch.nn.Linear(64, 65, bias=False)
+    ties = torch.arange(64 * 65, dtype=torch.int32) * 0x8000 + 0x3F000000
+    with torch.no_grad():
+        layer.weight.copy_(ties.view(torch.float32).view(65, 64))
+        layer.weight[::2] *= -1
+    flat = FlatParameters(layer, torch.bfloat16)
+    before = flat.master.detach().clone()
+    flat.compute.zero_()
+    FlatOptimizer(spec(optimizer=optimizer), flat).step(0.1)
+    assert torch.equal(flat.master.detach(), before)
+    assert torch.equal(flat.compute, before.bfloat16())
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:
+    line = spec(schedule="linear", warmup=0.2, learning_rate=0.01, samples=1000)
+    assert learning_rate(line, 100) == pytest.approx(0.005)
+    assert learning_rate(line, 400) == pytest.approx(0.0075)
+    assert learning_rate(line, 1000) == pytest.approx(0.0, abs=1e-12)
     run = spec(schedule="cosine", warmup=0.2, learning_rate=0.01, samples=1000)
     assert learning_rate(run, 100) == pytest.approx(0.005)
     assert learning_rate(run, 200) == pytest.approx(0.01)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from vaelab.training.loop import (
     SHUFFLE,
     _Training,
     learning_rate,
+    random_pick,
     stream_seed,
     train,
 )
@@ -97,16 +99,17 @@ def test_steps_by_hand(name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0.01 * moved)
 
 
-def test_history_is_of_the_first_images_with_fixed_noise() -> None:
+def test_history_is_of_fixed_random_images_with_fixed_noise() -> None:
     spec = toy_spec(condition="onehot", beta=3.0, history_images=15)
     training = _Training("a", spec, SEED, DATA, FP32)
     training.step()
     row = training.log_history()
     eps = torch.randn(15, spec.latent_dim, generator=stream(0, HISTORY))
     for split, labels in (("train", DATA.train_labels), ("test", DATA.test_labels)):
-        c = condition(training.model, spec, labels[:15])
+        chosen = random_pick(len(labels), 15, HISTORY)
+        c = condition(training.model, spec, labels[chosen])
         with torch.no_grad():
-            terms = elbo_terms(training.model, pixels(split, slice(15)), c, eps)
+            terms = elbo_terms(training.model, pixels(split, chosen), c, eps)
         recon, kl = terms.recon.mean().item(), terms.kl.mean().item()
         assert row[f"{split}_recon"] == pytest.approx(recon, rel=1e-5)
         assert row[f"{split}_kl"] == pytest.approx(kl, rel=1e-5)
@@ -123,10 +126,23 @@ def test_history_of_a_subset_run_is_of_images_it_trains_on() -> None:
     assert len(training.probes["test"][0]) == 20
 
 
-def test_noise_of_the_history_is_the_same_for_every_seed() -> None:
+def test_images_and_noise_of_the_history_are_the_same_for_every_seed() -> None:
     one, two = (_Training("a", toy_spec(), seed, DATA, FP32) for seed in (1, 2))
     for split in ("train", "test"):
+        assert torch.equal(one.probes[split][0], two.probes[split][0])
         assert torch.equal(one.probes[split][2], two.probes[split][2])
+
+
+def test_random_pick_is_a_fixed_sample_without_order_or_repetition() -> None:
+    picked = random_pick(60_000, 1000, HISTORY)
+    assert np.array_equal(picked, random_pick(60_000, 1000, HISTORY))
+    assert not np.array_equal(picked, random_pick(60_000, 1000, HISTORY + 1))
+    assert len(set(picked.tolist())) == 1000
+    assert np.array_equal(picked, np.sort(picked))
+    # Uniform: thirds of the range and even numbers are hit as often as chance allows.
+    assert np.bincount(picked // 20_000) == pytest.approx(1000 / 3, abs=60)
+    assert (picked % 2 == 0).sum() == pytest.approx(500, abs=64)
+    assert random_pick(5, 1000, HISTORY).tolist() == [0, 1, 2, 3, 4]
 
 
 def finished(spec: RunSpec, folder: Path, compute: Compute = FP32) -> dict[str, Tensor]:

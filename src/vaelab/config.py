@@ -50,8 +50,10 @@ class Recipe(Settings):
     output_bias: bool | None = Field(
         None, description="Start the decoder's output bias at the logits of the mean image."
     )
-    schedule: Literal["constant", "cosine"] | None = Field(
-        None, description="Learning rate after the warm-up: constant, or a half cosine to zero."
+    schedule: Literal["constant", "cosine", "linear"] | None = Field(
+        None,
+        description="Learning rate after the warm-up: constant, or to zero along a half cosine "
+        "or a line.",
     )
     warmup: float | None = Field(
         None, ge=0, lt=1, description="Share of the samples over which the rate rises linearly."
@@ -97,7 +99,7 @@ class HistorySettings(Settings):
 
     points: int = Field(30, ge=2, description="Log-spaced evaluations, first and last included.")
     images: int = Field(
-        1000, ge=1, description="First n training and first n test images used for each point."
+        1000, ge=1, description="Training and test images, picked at random once for all runs."
     )
 
 
@@ -118,7 +120,7 @@ class LikelihoodSettings(Settings):
     """Figure 3: marginal likelihood over training, from snapshots of the weights."""
 
     snapshots: int = Field(16, ge=2, description="Snapshots, equally spaced in samples.")
-    images: int = Field(1000, ge=1, description="First n training and first n test images.")
+    images: int = Field(1000, ge=1, description="Training and test images, picked at random.")
     curve_samples: int = Field(50, ge=1, description="Latent samples per image along the curve.")
     importance_samples: int = Field(
         100, ge=1, description="Latent samples per image of importance sampling along the curve."

@@ -22,7 +22,7 @@ from vaelab.models.code_prior import CodePrior
 from vaelab.objectives import vq_terms
 from vaelab.spec import DIGITS, RunSpec
 from vaelab.training.device import Compute
-from vaelab.training.loop import stream_seed
+from vaelab.training.loop import random_pick, stream_seed
 
 # Streams of random numbers, disjoint from those of training.
 POSTERIOR, PRIOR, RANDOM_IMAGES, LIKELIHOOD = range(100, 104)
@@ -109,8 +109,7 @@ class _Evaluation:
 
     def random_images(self) -> np.ndarray:
         """100 random test images, the same for every run (the report's Figure 4)."""
-        rng = np.random.default_rng(stream_seed(0, RANDOM_IMAGES))
-        return rng.choice(len(self.splits["test"][0]), GRID, replace=False)
+        return random_pick(len(self.splits["test"][0]), GRID, RANDOM_IMAGES)
 
 
 class _EvaluateVAE(_Evaluation):
@@ -200,8 +199,8 @@ class _EvaluateVAE(_Evaluation):
         return numbers, posterior
 
     def likelihood(self) -> dict[str, Any]:
-        """Importance-sampling estimate of -log p(x) over the first test images."""
-        index = slice(self.settings.nll_images)
+        """Importance-sampling estimate of -log p(x) over test images picked at random."""
+        index = random_pick(len(self.splits["test"][0]), self.settings.nll_images, LIKELIHOOD)
         terms = log_terms(
             VAEAdapter(self.model),
             self.images("test", index),

@@ -22,7 +22,7 @@ from vaelab.estimators import (
 from vaelab.models import VAE
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
-from vaelab.training.loop import stream_seed
+from vaelab.training.loop import random_pick, stream_seed
 
 Row = dict[str, object]
 
@@ -42,7 +42,7 @@ def likelihood_tables(
     settings: LikelihoodSettings,
     compute: Compute,
 ) -> tuple[list[Row], list[Row]]:
-    """Estimates of mean log p(x) over the first training and test images.
+    """Estimates of mean log p(x) over training and test images picked at random.
 
     The images and the noise are the same for every snapshot, so the curves show the models'
     change and not a new draw of images, as the report's do.
@@ -70,7 +70,7 @@ def likelihood_tables(
         with torch.no_grad():
             vector_to_parameters(weights, model.parameters())
         for split, pixels in images.items():
-            x = _batch(pixels[: settings.images], compute.device)
+            x = _batch(pixels, settings.images, compute.device)
             estimates = _cheap(
                 model, x, settings.curve_samples, settings.importance_samples, compute.device, CURVE
             )
@@ -79,7 +79,7 @@ def likelihood_tables(
                 for name, estimate in estimates.items()
             ]
     for split, pixels in images.items():
-        x = _batch(pixels[: settings.final_images], compute.device)
+        x = _batch(pixels, settings.final_images, compute.device)
         generator = _generator(FINAL, compute.device)
         adapter = VAEAdapter(model)
         estimates = _cheap(
@@ -130,8 +130,9 @@ def _row(name: str, estimate: Estimate) -> Row:
     }
 
 
-def _batch(pixels: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(pixels.astype(np.float32) / 255.0).to(device)
+def _batch(pixels: np.ndarray, images: int, device: torch.device) -> Tensor:
+    chosen = pixels[random_pick(len(pixels), images, CURVE)]
+    return torch.from_numpy(chosen.astype(np.float32) / 255.0).to(device)
 
 
 def _generator(stream: int, device: torch.device) -> torch.Generator:

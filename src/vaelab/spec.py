@@ -23,9 +23,9 @@ from vaelab.errors import VaelabError
 
 # Bumped whenever the same spec and seed would train to different weights, so that
 # checkpoints of the old semantics are not taken for the new ones.
-TRAINING_SCHEMA = 1
+TRAINING_SCHEMA = 2
 # Bumped whenever the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 
 MNIST_PIXELS, FREY_PIXELS = 784, 560
 DIGITS = 10
@@ -75,7 +75,9 @@ class RunSpec(BaseModel):
     output_bias: bool = Field(
         False, description="Start the output bias at the logits of the mean training image."
     )
-    schedule: Literal["constant", "cosine"] = Field("constant", description="Learning rate.")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="Learning rate."
+    )
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of samples with a rising rate.")
     samples: int = Field(ge=1, description="Training images seen in all.")
     codebook_size: int = Field(0, ge=0, description="Codes of the VQ-VAE, else 0.")

@@ -15,6 +15,9 @@ class FlatParameters:
 
     Attributes:
         master: float32 weights (P,), a parameter with `.grad`.
+        separate: whether the compute type has buffers of its own.
+        compute: weights (P,) in the compute type.
+        compute_grad: gradient (P,) in the compute type.
         weights: name -> view in the compute type.
         gradients: name -> view in the compute type that backward passes write.
     """
@@ -33,13 +36,13 @@ class FlatParameters:
             parameter.data = view
             parameter.grad = grad
         if dtype == torch.float32:
-            self._compute, self._compute_grad = self.master.detach(), self.master.grad
+            self.compute, self.compute_grad = self.master.detach(), self.master.grad
         else:
-            self._compute = self.master.detach().to(dtype)
-            self._compute_grad = torch.zeros_like(self._compute)
-        self._separate = dtype != torch.float32
-        self.weights = self._views(self._compute)
-        self.gradients = self._views(self._compute_grad)
+            self.compute = self.master.detach().to(dtype)
+            self.compute_grad = torch.zeros_like(self.compute)
+        self.separate = dtype != torch.float32
+        self.weights = self._views(self.compute)
+        self.gradients = self._views(self.compute_grad)
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         sizes = [shape.numel() for shape in self._shapes.values()]
@@ -51,10 +54,10 @@ class FlatParameters:
 
     def publish(self) -> None:
         """Copy the master weights to the compute type (after an optimiser step or a load)."""
-        if self._separate:
-            self._compute.copy_(self.master.detach())
+        if self.separate:
+            self.compute.copy_(self.master.detach())
 
     def collect(self) -> None:
         """Copy the compute type's gradients to the master's gradient."""
-        if self._separate:
-            self.master.grad.copy_(self._compute_grad)
+        if self.separate:
+            self.master.grad.copy_(self.compute_grad)

@@ -22,7 +22,7 @@ from vaelab.training.flat import FlatParameters
 
 
 class Gradients(Protocol):
-    """Writes the gradient of the mean objective of a batch to `flat.master.grad`."""
+    """Writes the gradient of the mean objective of a batch to `flat.compute_grad`."""
 
     def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
         """Images x (B, P), conditions c (B, condition_dim) or None, noise eps (B, d)."""
@@ -132,12 +132,12 @@ class FusedGradients:
             trunks, encoded, d_heads.split(2 * d // len(trunks), -1), strict=True
         ):
             trunk.backward(dy, values, need_dx=False)
-        self.flat.collect()
 
     def _output_error(self, out: Tensor, x: Tensor) -> Tensor:
         """Derivative of -log p(x|z) with respect to the decoder's output, (B, outputs)."""
         if self.likelihood == "bernoulli":
-            return out.sigmoid_().sub_(x)
+            # Both float32: a subtraction of mixed types is not vectorised.
+            return out.sigmoid_().sub_(x.float())
         mean_logits, log_var = out.chunk(2, -1) if self.likelihood == "gaussian" else (out, None)
         mean = torch.sigmoid(mean_logits)
         precision = torch.exp(-log_var) if log_var is not None else 1.0 / FIXED_VARIANCE

@@ -313,6 +313,39 @@ def test_answer_is_minimal_for_monotone_oracles(settings, seed):
 
 
 @settings(max_examples=200, deadline=None)
+@given(search_settings(), st.integers(0, 10**6), st.integers(2, 9))
+def test_a_resolution_settles_widths_to_within_it_with_fewer_trainings(settings, seed, within):
+    oracle = monotone_oracle(seed)
+    exact, every, _ = run(settings, oracle)
+    coarse = settings.model_copy(update={"resolution": within})
+    answer, measured, _ = run(coarse, oracle)
+    assert len(measured) <= len(every)
+    assert (answer.architecture is None) == (exact.architecture is None)
+    if answer.architecture is None:
+        return
+    h = answer.architecture
+    assert search.judge(oracle(h), coarse).good
+    assert h[-1] == exact.architecture[-1]
+    for i in range(len(h) - 1):
+        # Going down by the resolution leaves the good widths or the allowed ones.
+        lower = h[i] - within + 1
+        if lower > h[i + 1]:
+            assert not search.judge(oracle((*h[:i], lower - 1, *h[i + 1 :])), coarse).good
+
+
+def test_a_resolution_ends_a_layer_at_its_untried_upper_bound():
+    """Only [8, 8, 2] is good: its second layer fails at 5 and 7, and 8 is not tried again."""
+    settings = SearchSettings(n_min=2, n_max=3, width_max=8, latent_max=2, resolution=3)
+
+    def oracle(a: Architecture) -> Measurement:
+        return one(100 if a == (8, 8, 2) else 130, 5)
+
+    answer, measured, _ = run(settings, oracle)
+    assert answer.architecture == (8, 8, 2)
+    assert list(measured) == [(8, 2), (8, 8, 2), (8, 8, 1), (8, 5, 2), (8, 7, 2)]
+
+
+@settings(max_examples=200, deadline=None)
 @given(search_settings(), st.integers(0, 10**6), st.floats(0.1, 0.99))
 def test_shrinking_ends_at_the_largest_architecture_that_passes(settings, seed, share):
     oracle = monotone_oracle(seed)

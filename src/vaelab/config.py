@@ -149,6 +149,12 @@ class SearchSettings(Settings):
     n_max: int = Field(4, ge=2, le=8, description="Depth at which the search gives up.")
     width_max: int = Field(500, ge=1, description="Upper bound of every hidden width.")
     latent_max: int = Field(3, ge=1, description="Upper bound of the latent dimension.")
+    resolution: int = Field(
+        1,
+        ge=1,
+        description="A layer's search ends when fewer widths than this are left to try; 1, the "
+        "report's, settles it exactly.",
+    )
     speculate: int = Field(
         0, ge=0, le=4, description="Levels of the decision tree trained ahead of the decision."
     )

@@ -22,6 +22,10 @@ For depths n = n_min, n_min + 1, ...:
    at m. Bounds are inclusive and the middle is rounded down; these conventions reproduce the
    report's Table 2.
 
+With a resolution r above 1 the widths of the third phase are settled coarsely: a layer's search
+ends when fewer than r candidates are left, at the smallest width found good so far, or at its
+upper bound, which is good as well. The latent layer is always settled exactly.
+
 A layer without a good value, the latent one included (Algorithm 1 forgets to check it), ends
 the whole search with "not found", as the report's does: deeper models are tried only where
 monotonicity has ruled out a depth. Within the third phase that can only happen at the latent
@@ -177,11 +181,15 @@ def _with(architecture: Architecture, layer: int, width: int) -> Architecture:
 
 
 def _search_layer(
-    phase: Phase, around: Architecture, layer: int, lo: int, hi: int
+    phase: Phase, around: Architecture, layer: int, lo: int, hi: int, resolution: int = 1
 ) -> Generator[Question, Verdict, int | None]:
-    """Binary search over one layer; the last width that passed, or None."""
+    """Binary search over one layer until fewer than `resolution` widths are left to try.
+
+    Returns:
+        The last width that passed, or None.
+    """
     found = None
-    while lo <= hi:
+    while hi - lo + 1 >= resolution:
         middle = (lo + hi) // 2
         question = Question(phase, _with(around, layer, middle), layer, lo, hi)
         verdict = yield question
@@ -209,12 +217,17 @@ def _shrink(upper: Architecture) -> Generator[Question, Verdict, Architecture | 
     return current
 
 
-def _minimise(largest: Architecture) -> _Walk:
+def _minimise(largest: Architecture, resolution: int) -> _Walk:
     """Phase 3: Algorithm 1 below `largest`."""
-    current, lower = largest, 1
-    for layer in range(len(largest), 0, -1):
+    current, lower, latent = largest, 1, len(largest)
+    for layer in range(latent, 0, -1):
         upper = largest[layer - 1]
-        width = yield from _search_layer(Phase.MINIMISE, current, layer, lower, upper)
+        width = yield from _search_layer(
+            Phase.MINIMISE, current, layer, lower, upper, 1 if layer == latent else resolution
+        )
+        if width is None and layer < latent and resolution > 1:
+            # Not tried, but it is the model that the layer before has found good.
+            width = upper
         if width is None:
             around = ", ".join(
                 "h" if i == layer else str(w) for i, w in enumerate(current, start=1)
@@ -224,7 +237,8 @@ def _minimise(largest: Architecture) -> _Walk:
                 f"layer {layer}: [{around}] is not good for any h from {lower} to {upper}",
             )
         current, lower = _with(current, layer, width), width
-    return Answer(current, f"smallest good width in every layer below {brackets(largest)}")
+    within = f" to within {resolution}" if resolution > 1 else ""
+    return Answer(current, f"smallest good width{within} in every layer below {brackets(largest)}")
 
 
 def _walk(settings: SearchSettings) -> _Walk:
@@ -239,7 +253,7 @@ def _walk(settings: SearchSettings) -> _Walk:
         largest = upper if verdict.kl_ok else (yield from _shrink(upper))
         if largest is None:
             return Answer(None, f"depth {depth}: kl stays above {settings.kl:g} at every width")
-        return (yield from _minimise(largest))
+        return (yield from _minimise(largest, settings.resolution))
     return Answer(
         None,
         f"depths {settings.n_min} to {settings.n_max}: recon of the largest model is above "
@@ -392,7 +406,9 @@ def _reason(
             return f"{recon}, but {kl}: shrink until kl passes"
         return f"{recon}, {kl}: the upper end of the search"
     lo, hi = question.narrowed(verdict)
-    rest = f"layer {question.layer} in {lo} to {hi}" if lo <= hi else f"layer {question.layer} done"
+    exact = question.phase is Phase.SHRINK or question.layer == len(question.architecture)
+    going_on = hi - lo + 1 >= (1 if exact else settings.resolution)
+    rest = f"layer {question.layer} in {lo} to {hi}" if going_on else f"layer {question.layer} done"
     if question.phase is Phase.SHRINK:
         return f"{kl}: {rest}"
     failed = [text for text, ok in ((recon, verdict.recon_ok), (kl, verdict.kl_ok)) if not ok]

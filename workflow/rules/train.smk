@@ -21,7 +21,7 @@ rule train:
         f"{RESULTS}/logs/train/{{run}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{run}}.jsonl"
-    # The longest first, so that no long run is left for the end.
+    # Before everything else that could run.
     priority: 10
     threads: 1
     resources:
@@ -33,6 +33,20 @@ rule train:
         evaluation=f"{CONFIG.evaluation.model_dump_json()} schema {EVALUATION_SCHEMA}",
     shell:
         "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
+
+
+# The longest start first, so that none is left for the end; then what the search may wait for.
+use rule train as train_vqvae with:
+    wildcard_constraints:
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.model == "vqvae")
+        or "none",
+    priority: 30
+
+
+use rule train as train_architecture with:
+    wildcard_constraints:
+        run="|".join([r"arch_[\d_]+-s\d+", *RUNS.ids(RUNS.used_by.get("table_2", ()))]),
+    priority: 20
 
 
 use rule train as train_likelihood with:
@@ -47,10 +61,11 @@ use rule train as train_likelihood with:
         final=update(run_file("{run}", "likelihood_final.csv")),
     wildcard_constraints:
         run="|".join(i for i, run in RUNS.by_id.items() if run.spec.snapshots) or "none",
+    priority: 30
     params:
         training=training_identity,
         evaluation=CONFIG.evaluation.model_dump_json()
         + CONFIG.likelihood.model_dump_json(),
 
 
-ruleorder: train_likelihood > train
+ruleorder: train_likelihood > train_vqvae > train_architecture > train

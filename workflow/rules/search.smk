@@ -16,6 +16,8 @@ checkpoint search_step:
         f"{RESULTS}/search/step_{{step}}.json",
     log:
         f"{RESULTS}/logs/search/step_{{step}}.log",
+    # At once: the next probes, trained one after the other, are the longest path.
+    priority: 100
     params:
         search=CONFIG.search.model_dump_json(),
     shell:

@@ -345,6 +345,26 @@ def test_output_bias_starts_at_the_mean_image(tmp_path: Path) -> None:
     assert bias == pytest.approx(data.train_images.mean(0) / 255.0, abs=2e-3)
 
 
+def test_the_vq_vae_starts_grey_with_its_output_open_in_every_phase() -> None:
+    """Its transposed convolutions treat pixels by their position modulo 4."""
+    from vaelab.training.loop import _Training
+
+    data = toy_dataset()
+    x = torch.from_numpy(data.train_images[:64]).float() / 255.0
+    closed = {}
+    for bias in (True, False):
+        run = spec(**KILL_VARIANTS["vqvae"][0] | {"output_bias": bias})
+        model = _Training("a", run, 0, data, FP32).model
+        with torch.no_grad():
+            out = model(x)[0].view(-1, 28, 28)
+        phases = out.unflatten(1, (7, 4)).unflatten(3, (7, 4))
+        closed[bias] = (phases == 0).float().mean((0, 1, 3)).max().item()
+        if bias:
+            assert out.mean().item() == pytest.approx(data.train_images.mean() / 255, abs=0.02)
+    assert closed[True] < 0.3
+    assert closed[False] > 0.6
+
+
 def test_cuda_by_name_without_a_device_is_an_error() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")

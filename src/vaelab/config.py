@@ -48,7 +48,8 @@ class Recipe(Settings):
         "report), `default` PyTorch's, uniform within 1/sqrt(fan-in).",
     )
     output_bias: bool | None = Field(
-        None, description="Start the decoder's output bias at the logits of the mean image."
+        None,
+        description="Start the decoder's output at the mean training image (VQ-VAE: mean grey).",
     )
     schedule: Literal["constant", "cosine", "linear"] | None = Field(
         None,

@@ -73,7 +73,7 @@ class RunSpec(BaseModel):
         "normal", description="Initial weights: N(0, sd 0.01), or PyTorch's default."
     )
     output_bias: bool = Field(
-        False, description="Start the output bias at the logits of the mean training image."
+        False, description="Start the output at the mean training image (VQ-VAE: mean grey)."
     )
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant", description="Learning rate."

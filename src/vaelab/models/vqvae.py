@@ -93,6 +93,11 @@ class VQVAE(nn.Module):
         )
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def output_norm(self) -> nn.BatchNorm2d:
+        """The normalisation in front of the output's ReLU."""
+        return self.decoder[-2]
+
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """PyTorch's default for convolutions, U(-1/sqrt(fan-in), 1/sqrt(fan-in)), reproducibly."""
         with torch.no_grad():

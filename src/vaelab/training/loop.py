@@ -31,6 +31,9 @@ from vaelab.training.state import load_tensors, save_tensors
 # none depends on how much another has drawn.
 INIT, SHUFFLE, NOISE, HISTORY = range(4)
 
+# Standard deviation of the VQ-VAE's output before training, where it starts at the mean grey.
+VQ_OUTPUT_SPREAD = 0.1
+
 # Steps between two looks at whether the weights are still finite.
 FINITE_EVERY = 200
 
@@ -119,7 +122,7 @@ class _Training:
         self.fingerprint = fingerprint(spec, seed, dataset.sha256)
         generator = torch.Generator().manual_seed(stream_seed(seed, INIT))
         self.model = build(spec, generator)
-        if spec.output_bias and isinstance(self.model, VAE):
+        if spec.output_bias:
             _set_output_bias(self.model, dataset.train_images[: spec.train_subset])
         self.model.to(compute.device)
         fused = isinstance(self.model, VAE)
@@ -366,12 +369,21 @@ def _images(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Ten
     return torch.from_numpy(images).to(device=device, dtype=dtype).div_(255.0)
 
 
-def _set_output_bias(model: VAE, images: np.ndarray) -> None:
-    """Logits of the mean image as the bias of the output mean, as in Burda et al.'s code.
+def _set_output_bias(model: VAE | VQVAE, images: np.ndarray) -> None:
+    """Let the untrained model answer with the mean image, as in Burda et al.'s code.
 
-    The mean is kept half a grey level away from 0 and 1, where logits are infinite.
+    A VAE gets the mean image's logits as the bias of its output mean; the mean is kept half a
+    grey level away from 0 and 1, where logits are infinite. The VQ-VAE's last normalisation
+    gets the mean grey and a small spread. Its ReLU is then open for nearly all pixels; from
+    N(0, 1) it shuts for good for one of the 16 phases of the transposed convolutions, which
+    leaves black dots in every image.
     """
     mean = images.mean(axis=0, dtype=np.float64) / 255.0
+    if isinstance(model, VQVAE):
+        with torch.no_grad():
+            model.output_norm.weight.fill_(VQ_OUTPUT_SPREAD)
+            model.output_norm.bias.fill_(mean.mean())
+        return
     mean = np.clip(mean, 0.5 / 255.0, 1.0 - 0.5 / 255.0)
     logits = torch.from_numpy(np.log(mean) - np.log1p(-mean)).float()
     with torch.no_grad():

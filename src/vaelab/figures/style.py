@@ -186,7 +186,7 @@ def save(figure: Figure, path_png: Path | str, with_vector: bool) -> None:
     with matplotlib.rc_context(STYLE):
         drawn = BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
-        image = Image.open(drawn).convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE)
+        image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
         with atomic_path(path_png) as temporary:
             image.save(temporary, format="png", optimize=True, dpi=(DPI, DPI))
         if with_vector:

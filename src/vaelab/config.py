@@ -21,7 +21,7 @@ PRESET_FOLDER = Path("config/presets")
 
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
-    "aevb", "frey", "likelihood", "beta", "benchmark", "vqvae", "latent", "architecture"
+    "aevb", "frey", "likelihood", "beta", "benchmark", "vqvae", "latent", "architecture", "yardstick"
 ]
 
 
@@ -184,8 +184,10 @@ class Config(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto` takes bf16 where the processor multiplies it fast, else fp32."
     )
-    baselines: bool = Field(
-        True, description="Also train the rows of the run table marked `baselines` (none so far)."
+    baselines: bool | list[str] = Field(
+        True,
+        description="Also train Kingma & Welling's wake-sleep and MCEM: all rows of the run table "
+        "marked `baselines`, none of them, or those of a list of names.",
     )
     extras: bool = Field(
         False, description="Also train the rows of the run table marked `extras` (ablations)."
@@ -203,6 +205,15 @@ class Config(Settings):
     likelihood: LikelihoodSettings = LikelihoodSettings()
     search: SearchSettings = SearchSettings()
     classifier: ClassifierSettings = ClassifierSettings()
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _switch_or_names(cls, value: object) -> object:
+        # Without this a wrong value gets one error for each of the two types.
+        names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        if not isinstance(value, bool) and not names:
+            raise ValueError("Input should be a valid boolean or a list of names of runs")
+        return value
 
     @field_validator("seeds")
     @classmethod

@@ -34,7 +34,9 @@ class Bernoulli:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Binary images, shape (..., P)."""
-        return torch.bernoulli(self.mean, generator=generator)
+        # Four times as fast on a CPU as torch.bernoulli.
+        uniform = torch.empty_like(self.logits).uniform_(generator=generator)
+        return (uniform < self.mean).to(self.logits.dtype)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RunSpec(BaseModel):
         "none", description="How the label enters encoder and decoder (CVAE)."
     )
     method: Literal["aevb", "wake_sleep", "mcem"] = Field(
-        "aevb", description="Training algorithm; only `aevb` can be trained so far."
+        "aevb", description="Training algorithm; the others are Kingma & Welling's baselines."
     )
     optimizer: Literal["adagrad", "adam"] = Field("adagrad", description="Optimiser.")
     learning_rate: float = Field(gt=0, description="(Peak) learning rate.")
@@ -81,6 +81,11 @@ class RunSpec(BaseModel):
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of samples with a rising rate.")
     samples: int = Field(ge=1, description="Training images seen in all.")
     codebook_size: int = Field(0, ge=0, description="Codes of the VQ-VAE, else 0.")
+    binarize: Literal["none", "dynamic"] = Field(
+        "none",
+        description="Grey images as they are, or black and white ones drawn anew at every visit "
+        "with the grey values as probabilities (`dynamic`).",
+    )
     history_points: int = Field(30, ge=2, description="Evaluations along the training.")
     history_images: int = Field(1000, ge=1, description="Images per split and evaluation.")
     snapshots: int = Field(0, ge=0, description="Snapshots of the weights along the training.")
@@ -98,8 +103,12 @@ class RunSpec(BaseModel):
                 raise ValueError("a VQ-VAE needs a codebook_size of at least 2")
         elif self.likelihood == "mse" or self.codebook_size:
             raise ValueError("likelihood mse and codebook_size belong to the VQ-VAE")
-        if self.method != "aevb":
-            raise ValueError(f"method {self.method} cannot be trained yet; allowed is aevb")
+        if self.method != "aevb" and (self.model != "vae" or self.condition != "none"):
+            raise ValueError(f"method {self.method} trains unconditional VAEs only")
+        if self.method != "aevb" and self.beta != 1.0:
+            raise ValueError(f"method {self.method} has no KL term to weigh; beta must be 1")
+        if self.binarize != "none" and self.likelihood != "bernoulli":
+            raise ValueError("binarize needs likelihood bernoulli")
         limit = 60_000 if self.dataset == "mnist" else 1565
         if self.train_subset is not None and self.train_subset > limit:
             raise ValueError(f"train_subset is at most {limit} on {self.dataset}")
@@ -141,8 +150,9 @@ class RunRow(BaseModel):
     used_by: tuple[str, ...] = Field(
         description="Targets that need the run, joined by `;` (figure_01, table_1, ...)."
     )
-    when: Literal["always", "baselines", "extras"] = Field(
-        "always", description="Config switch that the run waits for."
+    when: Literal["always", "baselines", "extras", "by_name"] = Field(
+        "always",
+        description="Config switch that the run waits for; a run `by_name` is no part of `all`.",
     )
     spec: RunSpec
 
@@ -163,7 +173,7 @@ ROW_COLUMNS = ("run", "group", "used_by", "when")
 SPEC_COLUMNS = (
     *("dataset", "train_subset", "model", "trunks", "activation", "hidden", "latent_dim"),
     *("likelihood", "beta", "condition", "method", "optimizer", "learning_rate", "batch_size"),
-    *("init", "samples", "codebook_size"),
+    *("init", "samples", "codebook_size", "binarize"),
 )
 
 
@@ -245,6 +255,7 @@ class Runs:
         used_by: target -> names of the runs it needs.
         seeds: RNG seeds.
         probe: the spec that the search's probes are made from.
+        apart: runs that are trained by name alone, by id; no part of `by_id` and `alias`.
     """
 
     by_id: dict[str, Run]
@@ -252,6 +263,7 @@ class Runs:
     used_by: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     probe: RunSpec
+    apart: dict[str, Run]
 
     def ids(self, names: Iterable[str]) -> list[str]:
         """The distinct ids behind names of the table or of probes, in order."""
@@ -267,8 +279,9 @@ class Runs:
         Raises:
             VaelabError: neither; the message lists the known names.
         """
-        if run_id in self.by_id:
-            return self.by_id[run_id]
+        for known in (self.by_id, self.apart):
+            if run_id in known:
+                return known[run_id]
         match = re.fullmatch(r"arch_((?:[1-9]\d*_)*)([1-9]\d*)-s(\d+)", run_id)
         if match is None:
             known = ", ".join(sorted(self.alias))
@@ -291,16 +304,22 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             f"preset {config.preset}: training.runs names {', '.join(unknown)}, "
             f"which {config.runs} lacks"
         )
-    switches = {"always": True, "baselines": config.baselines, "extras": config.extras}
+    baselines = _baselines(config, rows)
     by_id: dict[str, Run] = {}
+    apart: dict[str, Run] = {}
     alias: dict[str, tuple[str, ...]] = {}
     used_by: dict[str, list[str]] = {}
     holders: dict[str, str] = {}
     probe: RunSpec | None = None
     for row in rows:
-        if not switches[row.when]:
+        if (row.when == "extras" and not config.extras) or (
+            row.when == "baselines" and row.run not in baselines
+        ):
             continue
         spec = _apply(config, row)
+        if row.when == "by_name":
+            apart |= {run.id: run for run in (Run(row.run, seed, spec) for seed in config.seeds)}
+            continue
         if row.group == "architecture" and probe is None:
             probe = _apply(config, row, own=False)
         holder = holders.setdefault(spec.canonical(), row.run)
@@ -313,7 +332,22 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             used_by.setdefault(target, []).append(row.run)
     if probe is None:
         raise VaelabError(f"{config.runs} has no run of group architecture")
-    return Runs(by_id, alias, {t: tuple(n) for t, n in used_by.items()}, tuple(config.seeds), probe)
+    targets = {target: tuple(names) for target, names in used_by.items()}
+    return Runs(by_id, alias, targets, tuple(config.seeds), probe, apart)
+
+
+def _baselines(config: Config, rows: Iterable[RunRow]) -> set[str]:
+    """Names of the baselines that are switched on."""
+    known = {row.run for row in rows if row.when == "baselines"}
+    if isinstance(config.baselines, bool):
+        return known if config.baselines else set()
+    unknown = sorted(set(config.baselines) - known)
+    if unknown:
+        raise VaelabError(
+            f"preset {config.preset}: baselines names {', '.join(unknown)}; "
+            f"{config.runs} has: {', '.join(sorted(known))}"
+        )
+    return set(config.baselines)
 
 
 def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:

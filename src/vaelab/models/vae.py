@@ -66,7 +66,10 @@ class VAE(nn.Module):
         """p(x|z, c) for latents z (..., d); the Gaussian's mean is sigmoid-bounded to (0, 1)."""
         if c is not None:
             z = torch.cat([z, c.to(z.dtype).expand(*z.shape[:-1], c.shape[-1])], -1)
-        out = _at_least_float32(self.decoder(z))
+        return self.observed(_at_least_float32(self.decoder(z)))
+
+    def observed(self, out: Tensor) -> Bernoulli | DiagonalNormal:
+        """The distribution of images that the decoder's outputs (..., outputs) stand for."""
         if self.likelihood == "bernoulli":
             return Bernoulli(out)
         if self.likelihood == "gaussian":

@@ -3,16 +3,16 @@
 Two ways with one interface. `AutogradGradients` differentiates the readable objective and
 serves every model. `FusedGradients` is the fast path of the MLP VAEs: forward and backward
 written out on preallocated weights in the compute type, without a graph. A test holds the
-second to the first.
+second to the first. `baselines` builds other training algorithms on the second.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from vaelab.models.vae import FIXED_VARIANCE, VAE
@@ -21,34 +21,74 @@ from vaelab.objectives import elbo_terms, vq_terms
 from vaelab.training.flat import FlatParameters
 
 
-class Gradients(Protocol):
-    """Writes the gradient of the mean objective of a batch to `flat.compute_grad`."""
+class Gradients(ABC):
+    """A training algorithm: what it draws for a batch, and the gradients it then follows.
 
-    def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
-        """Images x (B, P), conditions c (B, condition_dim) or None, noise eps (B, d)."""
+    Attributes:
+        updates: optimiser steps that each batch gets, all with what was drawn for it.
+        state: tensors that a resumed training needs beside the weights; changed in place.
+    """
+
+    updates: int = 1
+
+    def __init__(self, flat: FlatParameters) -> None:
+        self.flat = flat
+        self.state: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random about a batch, drawn at the present weights.
+
+        Args:
+            x: images (B, P).
+            index: their numbers (B,) in the training set.
+            generator: source of every random number.
+        """
+
+    @abstractmethod
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
+        """Write the gradient of the mean objective of a batch to `flat.compute_grad`.
+
+        Args:
+            x: images (B, P).
+            c: conditions (B, condition_dim) or None.
+            *drawn: what `draw` returned.
+        """
 
 
-class AutogradGradients:
+def standard_normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Noise (rows, columns) on the generator's device."""
+    return torch.randn((rows, columns), generator=generator, device=generator.device)
+
+
+class AutogradGradients(Gradients):
     """The objective as the modules state it, differentiated by autograd."""
 
     def __init__(
         self, model: VAE | VQVAE, flat: FlatParameters, beta: float, dtype: torch.dtype
     ) -> None:
-        self.model, self.flat, self.beta, self.dtype = model, flat, beta, dtype
+        super().__init__(flat)
+        self.model, self.beta, self.dtype = model, beta, dtype
 
-    def loss(self, x: Tensor, c: Tensor | None, eps: Tensor) -> Tensor:
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Noise (B, d) of the latents; nothing for a VQ-VAE, whose encoder is deterministic."""
+        if isinstance(self.model, VQVAE):
+            return ()
+        return (standard_normal(len(x), self.model.latent_dim, generator),)
+
+    def loss(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> Tensor:
         """Mean objective of the batch."""
         x = x.float()
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
             if isinstance(self.model, VQVAE):
                 return vq_terms(self.model, x, self.beta)[0].objective()
-            return elbo_terms(self.model, x, c, eps).objective(self.beta).mean()
+            return elbo_terms(self.model, x, c, *drawn).objective(self.beta).mean()
 
-    def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
         """See `Gradients`."""
         self.flat.master.grad.zero_()
         with torch.enable_grad():
-            self.loss(x, c, eps).backward()
+            self.loss(x, c, *drawn).backward()
 
 
 class _FusedMLP:
@@ -77,11 +117,14 @@ class _FusedMLP:
             values.append(y if i == len(self.weights) - 1 else self.activate(y))
         return values
 
-    def backward(self, dy: Tensor, values: list[Tensor], *, need_dx: bool) -> Tensor:
+    def backward(
+        self, dy: Tensor, values: list[Tensor], *, need_dx: bool, need_weights: bool = True
+    ) -> Tensor:
         """Write the weight gradients; return the gradient of the input where it is needed."""
         for i in reversed(range(len(self.weights))):
-            torch.mm(dy.t(), values[i], out=self.weight_grads[i])
-            torch.sum(dy, 0, out=self.bias_grads[i])
+            if need_weights:
+                torch.mm(dy.t(), values[i], out=self.weight_grads[i])
+                torch.sum(dy, 0, out=self.bias_grads[i])
             if i or need_dx:
                 dy = torch.mm(dy, self.weights[i])
             if i:
@@ -89,7 +132,7 @@ class _FusedMLP:
         return dy
 
 
-class FusedGradients:
+class FusedGradients(Gradients):
     """The fast path of `elbo_terms(...).objective(beta).mean()` for a `VAE`.
 
     Everything of the size of the latent space is float32, as are the output errors; products
@@ -97,43 +140,58 @@ class FusedGradients:
     """
 
     def __init__(self, model: VAE, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
-        self.flat, self.beta, self.dtype = flat, beta, dtype
+        super().__init__(flat)
+        self.beta, self.dtype = beta, dtype
         self.latent_dim, self.likelihood = model.latent_dim, model.likelihood
         self.parts = {
             name: _FusedMLP(name, len(mlp.layers), mlp.activation, flat)
             for name, mlp in model.named_children()
         }
+        self.decoder = self.parts["decoder"]
+        self.trunks = [part for name, part in self.parts.items() if name != "decoder"]
+
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Noise (B, d) of the latents."""
+        return (standard_normal(len(x), self.latent_dim, generator),)
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, c: Tensor | None, eps: Tensor) -> None:
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
         """See `Gradients`."""
         batch, d = len(x), self.latent_dim
-        inputs = x.to(self.dtype)
-        if c is not None:
-            inputs = torch.cat([inputs, c.to(self.dtype)], -1)
-        trunks = [part for name, part in self.parts.items() if name != "decoder"]
-        encoded = [trunk.forward(inputs) for trunk in trunks]
-        heads = torch.cat([values[-1] for values in encoded], -1).float()
-        mean, log_var = heads[:, :d], heads[:, d:]
+        (eps,) = drawn
+        encoded, mean, log_var = self.encode(x, c)
         sd = torch.exp(0.5 * log_var)
         z = mean + sd * eps
         latent = z if c is None else torch.cat([z, c], -1)
 
-        decoder = self.parts["decoder"]
-        decoded = decoder.forward(latent.to(self.dtype))
-        error = self._output_error(decoded[-1].float(), x).mul_(1.0 / batch)
-        dz = decoder.backward(error.to(self.dtype), decoded, need_dx=True)[:, :d].float()
+        decoded = self.decoder.forward(latent.to(self.dtype))
+        error = self.output_error(decoded[-1].float(), x).mul_(1.0 / batch)
+        dz = self.decoder.backward(error.to(self.dtype), decoded, need_dx=True)[:, :d].float()
 
         weight = self.beta / batch
         d_mean = dz + weight * mean
         d_log_var = 0.5 * (dz * eps * sd + weight * (log_var.exp() - 1.0))
+        self.backward_encoder(encoded, d_mean, d_log_var)
+
+    def encode(self, x: Tensor, c: Tensor | None) -> tuple[list[list[Tensor]], Tensor, Tensor]:
+        """What the trunks' backward passes need, and mean and log-variance (B, d) of q(z|x, c)."""
+        inputs = x.to(self.dtype)
+        if c is not None:
+            inputs = torch.cat([inputs, c.to(self.dtype)], -1)
+        encoded = [trunk.forward(inputs) for trunk in self.trunks]
+        heads = torch.cat([values[-1] for values in encoded], -1).float()
+        return encoded, heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+
+    def backward_encoder(
+        self, encoded: list[list[Tensor]], d_mean: Tensor, d_log_var: Tensor
+    ) -> None:
+        """Write the trunks' gradients, from those of mean and log-variance (B, d)."""
         d_heads = torch.cat([d_mean, d_log_var], -1).to(self.dtype)
-        for trunk, values, dy in zip(
-            trunks, encoded, d_heads.split(2 * d // len(trunks), -1), strict=True
-        ):
+        outputs = 2 * self.latent_dim // len(self.trunks)
+        for trunk, values, dy in zip(self.trunks, encoded, d_heads.split(outputs, -1), strict=True):
             trunk.backward(dy, values, need_dx=False)
 
-    def _output_error(self, out: Tensor, x: Tensor) -> Tensor:
+    def output_error(self, out: Tensor, x: Tensor) -> Tensor:
         """Derivative of -log p(x|z) with respect to the decoder's output, (B, outputs)."""
         if self.likelihood == "bernoulli":
             # Both float32: a subtraction of mixed types is not vectorised.
@@ -146,11 +204,3 @@ class FusedGradients:
         if log_var is None:
             return d_logits
         return torch.cat([d_logits, 0.5 * (1.0 - residual.square() * precision)], -1)
-
-
-def gradients_for(
-    model: nn.Module, flat: FlatParameters, beta: float, dtype: torch.dtype
-) -> Gradients:
-    """The fastest correct way for a model."""
-    fast = isinstance(model, VAE)
-    return (FusedGradients if fast else AutogradGradients)(model, flat, beta, dtype)

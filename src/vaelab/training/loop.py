@@ -23,7 +23,7 @@ from vaelab.objectives import elbo_terms, vq_terms
 from vaelab.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
-from vaelab.training.gradients import FusedGradients, gradients_for
+from vaelab.training.methods import gradients_for, product_type
 from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors, save_tensors
 
@@ -125,23 +125,27 @@ class _Training:
         if spec.output_bias:
             _set_output_bias(self.model, dataset.train_images[: spec.train_subset])
         self.model.to(compute.device)
-        fused = isinstance(self.model, VAE)
-        self.flat = FlatParameters(self.model, compute.dtype if fused else torch.float32)
-        self.gradients = gradients_for(self.model, self.flat, spec.beta, compute.dtype)
+        products = product_type(spec, compute.dtype)
+        self.flat = FlatParameters(self.model, products)
         self.optimizer = FlatOptimizer(spec, self.flat)
         self.noise = torch.Generator(compute.device).manual_seed(stream_seed(seed, NOISE))
         # The Gaussian's density is sharp enough to see bf16's rounding of the pixels.
-        kept = compute.dtype if isinstance(self.gradients, FusedGradients) else torch.float32
+        rounded = spec.likelihood == "bernoulli" and spec.binarize == "none"
         self.images = _images(
             dataset.train_images[: spec.train_subset],
             compute.device,
-            kept if spec.likelihood == "bernoulli" else torch.float32,
+            products if rounded else torch.float32,
+        )
+        self.gradients = gradients_for(
+            spec, self.model, self.flat, compute.dtype, len(self.images), self.noise
         )
         self.labels = None
         if spec.condition != "none":
             self.labels = self.model.embed(torch.from_numpy(dataset.train_labels.copy())).to(
                 compute.device
             )
+        if spec.binarize == "dynamic":
+            dataset = dataset.binarized()
         self.probes = {
             "train": self._probe(dataset.train_images[: spec.train_subset], dataset.train_labels),
             "test": self._probe(dataset.test_images, dataset.test_labels),
@@ -167,7 +171,7 @@ class _Training:
         return torch.randperm(len(self.images), generator=generator).to(self.compute.device)
 
     def step(self) -> None:
-        """One optimiser step on the next batch."""
+        """The next batch: one optimiser step, or several where the algorithm has it so."""
         spec, progress = self.spec, self.progress
         if progress.position == len(self.images):
             progress.epoch, progress.position = progress.epoch + 1, 0
@@ -180,10 +184,13 @@ class _Training:
         progress.seen += take
         progress.steps += 1
         x = self.images.index_select(0, index)
+        if spec.binarize == "dynamic":
+            x = (torch.empty_like(x).uniform_(generator=self.noise) < x).to(x.dtype)
         c = None if self.labels is None else self.labels.index_select(0, index)
-        eps = torch.randn(take, spec.latent_dim, generator=self.noise, device=self.compute.device)
-        self.gradients(x, c, eps)
-        self.optimizer.step(learning_rate(spec, progress.seen))
+        drawn = self.gradients.draw(x, index, self.noise)
+        for _ in range(self.gradients.updates):
+            self.gradients(x, c, *drawn)
+            self.optimizer.step(learning_rate(spec, progress.seen))
 
     @torch.no_grad()
     def log_history(self) -> dict[str, float]:
@@ -222,6 +229,7 @@ class _Training:
         tensors = {"master": self.flat.master.detach(), "noise": self.noise.get_state()}
         tensors |= {f"optimizer.{key}": value for key, value in self.optimizer.state.items()}
         tensors |= {f"buffer.{name}": value for name, value in self.model.named_buffers()}
+        tensors |= {f"method.{key}": value for key, value in self.gradients.state.items()}
         if self.snapshots:
             tensors["snapshots"] = torch.stack(self.snapshots)
         metadata = {
@@ -247,6 +255,8 @@ class _Training:
             value.copy_(tensors[f"optimizer.{key}"])
         for name, buffer in self.model.named_buffers():
             buffer.copy_(tensors[f"buffer.{name}"])
+        for key, value in self.gradients.state.items():
+            value.copy_(tensors[f"method.{key}"])
         self.snapshots = list(tensors["snapshots"]) if "snapshots" in tensors else []
         self.order = self._shuffle(self.progress.epoch)
         return True

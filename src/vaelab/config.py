@@ -21,7 +21,15 @@ PRESET_FOLDER = Path("config/presets")
 
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
-    "aevb", "frey", "likelihood", "beta", "benchmark", "vqvae", "latent", "architecture", "yardstick"
+    "aevb",
+    "frey",
+    "likelihood",
+    "beta",
+    "benchmark",
+    "vqvae",
+    "latent",
+    "architecture",
+    "yardstick",
 ]
 
 

@@ -32,6 +32,10 @@ class Bernoulli:
         """Sum over P of x log p + (1 - x) log(1 - p), shape (...): x l - softplus(l)."""
         return (x * self.logits - softplus(self.logits)).sum(-1)
 
+    def cross_log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of each of x (B, P) under each of M distributions, shape (M, B)."""
+        return self.logits @ x.mT - softplus(self.logits).sum(-1, keepdim=True)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Binary images, shape (..., P)."""
         # Four times as fast on a CPU as torch.bernoulli.
@@ -55,6 +59,13 @@ class DiagonalNormal:
         """Log-density of x, summed over the last axis, shape (...)."""
         squares = (x - self.mean).square() * torch.exp(-self.log_var)
         return -0.5 * (LOG_2PI + self.log_var + squares).sum(-1)
+
+    def cross_log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of each of x (B, P) under each of M distributions, shape (M, B)."""
+        precision = torch.exp(-self.log_var)
+        constant = (LOG_2PI + self.log_var + self.mean.square() * precision).sum(-1, keepdim=True)
+        products = precision @ x.square().mT - 2.0 * (self.mean * precision) @ x.mT
+        return -0.5 * (constant + products)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Reparameterised draw mean + sd * eps, so that gradients reach both parameters."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaelab.distributions import kl_to_standard_normal
+from vaelab.distributions import DiagonalNormal, kl_to_standard_normal
 from vaelab.models.vae import VAE
 from vaelab.models.vqvae import VQVAE
 
@@ -27,7 +27,9 @@ class ElboTerms(NamedTuple):
         return self.recon + beta * self.kl
 
 
-def elbo_terms(model: VAE, x: Tensor, c: Tensor | None, eps: Tensor) -> ElboTerms:
+def elbo_terms(
+    model: VAE, x: Tensor, c: Tensor | None, eps: Tensor, q: DiagonalNormal | None = None
+) -> ElboTerms:
     """One-sample ELBO terms with z = mean + sd eps (report, section 1; L = 1).
 
     Args:
@@ -35,8 +37,9 @@ def elbo_terms(model: VAE, x: Tensor, c: Tensor | None, eps: Tensor) -> ElboTerm
         x: images (B, P) in [0, 1].
         c: conditions (B, condition_dim) or None.
         eps: standard normal noise (B, d).
+        q: approximate posterior in place of the encoder's.
     """
-    q = model.encode(x, c)
+    q = model.encode(x, c) if q is None else q
     z = q.mean + torch.exp(0.5 * q.log_var) * eps
     return ElboTerms(-model.decode(z, c).log_prob(x), kl_to_standard_normal(q).sum(-1))
 

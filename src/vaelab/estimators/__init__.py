@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from vaelab.estimators.ais import Annealing, Bracket, annealed, bidirectional
 from vaelab.estimators.estimate import Estimate
+from vaelab.estimators.fitted import FittedAdapter, encoder_or_fit
 from vaelab.estimators.kw_appendix_d import kw_appendix_d
 from vaelab.estimators.log_weights import LogTerms, log_mean_exp, log_terms
 from vaelab.estimators.model import LatentModel, VAEAdapter, log_joint
@@ -27,12 +28,14 @@ __all__ = [
     "Annealing",
     "Bracket",
     "Estimate",
+    "FittedAdapter",
     "LatentModel",
     "LogTerms",
     "VAEAdapter",
     "annealed",
     "bidirectional",
     "elbo",
+    "encoder_or_fit",
     "estimates_over_images",
     "harmonic",
     "importance",

@@ -62,9 +62,13 @@ class VAEAdapter:
         self.stretch = stretch
         self.dtype = next(vae.parameters()).dtype
 
+    def encode(self, x: Tensor, c: Tensor | None = None) -> DiagonalNormal:
+        """The encoder's q(z|x) in its own precision, parameters of shape (B, d)."""
+        return self.vae.encode(x.to(self.dtype), c)
+
     def proposal(self, x: Tensor, c: Tensor | None = None) -> DiagonalNormal:
-        """The encoder's q(z|x), stretched, in float64, parameters of shape (B, d)."""
-        q = self.vae.encode(x.to(self.dtype), c)
+        """`encode`, stretched, in float64, parameters of shape (B, d)."""
+        q = self.encode(x, c)
         return DiagonalNormal(q.mean.double(), q.log_var.double() + 2.0 * math.log(self.stretch))
 
     def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
+from vaelab.estimators import encoder_or_fit
 from vaelab.models import VAE, VQVAE, build
 from vaelab.objectives import elbo_terms, vq_terms
 from vaelab.spec import RunSpec, fingerprint
@@ -33,6 +34,10 @@ INIT, SHUFFLE, NOISE, HISTORY = range(4)
 
 # Standard deviation of the VQ-VAE's output before training, where it starts at the mean grey.
 VQ_OUTPUT_SPREAD = 0.1
+
+# Images of the history of MCEM, which trains no encoder: a Gaussian is fitted to the posterior of
+# each of them whenever the bound is evaluated.
+FITTED_IMAGES = 100
 
 # Steps between two looks at whether the weights are still finite.
 FINITE_EVERY = 200
@@ -156,7 +161,10 @@ class _Training:
 
     def _probe(self, images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, ...]:
         """Fixed images, conditions and noise of the history, the same for every seed."""
-        chosen = random_pick(len(images), self.spec.history_images, HISTORY)
+        wanted = self.spec.history_images
+        if self.spec.method == "mcem":
+            wanted = min(wanted, FITTED_IMAGES)
+        chosen = random_pick(len(images), wanted, HISTORY)
         x = _images(images[chosen], self.compute.device, torch.float32)
         c = None
         if self.spec.condition != "none":
@@ -204,7 +212,7 @@ class _Training:
             with torch.autocast(
                 x.device.type, self.compute.dtype, enabled=self.compute.precision == "bf16"
             ):
-                values = _measure(self.model, self.spec.beta, x, c, eps)
+                values = _measure(self.model, self.spec, x, c, eps)
             row |= {f"{split}_{key}": value for key, value in values.items()}
         self.model.train()
         if not all(math.isfinite(value) for value in row.values()):
@@ -347,16 +355,16 @@ def _termination() -> Iterator[list[int]]:
 
 
 def _measure(
-    model: VAE | VQVAE, beta: float, x: Tensor, c: Tensor | None, eps: Tensor
+    model: VAE | VQVAE, spec: RunSpec, x: Tensor, c: Tensor | None, eps: Tensor
 ) -> dict[str, float]:
     """The history's columns for one split, means over the images."""
     if isinstance(model, VQVAE):
-        terms, _ = vq_terms(model, x, beta)
+        terms, _ = vq_terms(model, x, spec.beta)
         values = {"objective": terms.objective(), **terms._asdict()}
         return {key: float(value) for key, value in values.items()}
-    elbo = elbo_terms(model, x, c, eps)
+    elbo = elbo_terms(model, x, c, eps, encoder_or_fit(model, spec.method).encode(x, c))
     return {
-        "objective": float(elbo.objective(beta).double().mean()),
+        "objective": float(elbo.objective(spec.beta).double().mean()),
         "recon": float(elbo.recon.double().mean()),
         "kl": float(elbo.kl.double().mean()),
         "neg_elbo": float(elbo.neg_elbo().double().mean()),

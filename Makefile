@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test lint setup setup-dev clean
+.PHONY: all test lint yardstick setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -36,6 +36,11 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+# About 20 minutes on one core; no part of `all`.
+yardstick: setup
+	$(SNAKEMAKE) yardstick
+	@tail -n 1 results/quick/logs/yardstick.log
 
 clean:
 	rm -rf results/smoke results/quick .snakemake

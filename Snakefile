@@ -13,6 +13,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/review.smk"
+include: "workflow/rules/yardstick.smk"
 
 
 report: "workflow/report/workflow.rst"

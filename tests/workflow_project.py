@@ -202,7 +202,13 @@ def preset_rows(preset: str) -> list[dict[str, Any]]:
     """The rows of config/runs.tsv that a preset trains, with its recipe, as plain cells."""
     settings = yaml.safe_load((ROOT / f"config/presets/{preset}.yaml").read_text())
     recipe = settings["training"]
-    switches = {"always"} | {s for s in ("baselines", "extras") if settings.get(s)}
+    baselines = settings.get("baselines", True)
+
+    def switched_on(row: Mapping[str, str]) -> bool:
+        if row["when"] == "baselines":
+            return baselines if isinstance(baselines, bool) else row["run"] in baselines
+        return row["when"] == "always" or bool(settings.get(row["when"]))
+
     with open(ROOT / "config/runs.tsv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     return [
@@ -211,7 +217,7 @@ def preset_rows(preset: str) -> list[dict[str, Any]]:
         | recipe.get("groups", {}).get(row["group"], {})
         | recipe.get("runs", {}).get(row["run"], {})
         for row in rows
-        if row["when"] in switches
+        if switched_on(row)
     ]
 
 

@@ -25,7 +25,7 @@ from vaelab.errors import VaelabError
 # checkpoints of the old semantics are not taken for the new ones.
 TRAINING_SCHEMA = 2
 # Bumped whenever the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 2
+EVALUATION_SCHEMA = 3
 
 MNIST_PIXELS, FREY_PIXELS = 784, 560
 DIGITS = 10

@@ -64,8 +64,8 @@ use rule train as train_likelihood with:
     priority: 30
     params:
         training=training_identity,
-        evaluation=CONFIG.evaluation.model_dump_json()
-        + CONFIG.likelihood.model_dump_json(),
+        evaluation=f"{CONFIG.evaluation.model_dump_json()} "
+        f"{CONFIG.likelihood.model_dump_json()} schema {EVALUATION_SCHEMA}",
 
 
 ruleorder: train_likelihood > train_vqvae > train_architecture > train

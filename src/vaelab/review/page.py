@@ -131,7 +131,7 @@ def page_context(
         "headlines": headlines(results),
         "report_tag": charts.REPORT,
         "figures": figure_views(figures_dir, curves, rows),
-        "tables": table_views(results, tables_dir, rows),
+        "tables": table_views(tables_dir, rows),
         "walks": walks,
         "search_settings": (search or {}).get("settings"),
         "table_3_pictures": media.picture(tables_dir / "table_3.png"),

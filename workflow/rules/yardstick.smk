@@ -1,0 +1,22 @@
+# REQUIRED INPUTS: the run `yardstick`, which is no part of `all`.
+# OUTPUTS: yardstick.json, the test NLL of Burda et al.'s VAE beside the literature's.
+
+YARDSTICK = next(iter(RUNS.apart))
+
+
+rule yardstick:
+    input:
+        weights([YARDSTICK]),
+        ancient(dataset_files("mnist")),
+    output:
+        f"{RESULTS}/yardstick.json",
+    log:
+        f"{RESULTS}/logs/yardstick.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/yardstick.jsonl"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        "vaelab yardstick --threads {threads} > {log} 2>&1"

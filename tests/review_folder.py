@@ -20,6 +20,7 @@ from vaelab.results import Results
 from vaelab.review import build_page
 from vaelab.search import Measurement
 from vaelab.search_noise import search_summary
+from vaelab.tables import likelihood_table
 
 CURVES = ("mnist_d3", "frey_d2", "beta1", "beta50", "wakesleep_mnist_d3")
 LIKELIHOOD = "ml_n1000"
@@ -115,7 +116,9 @@ def write_folder(folder: Path, *, synthetic: bool = False) -> Results:
         shade = Image.new("L", (60, 40), 10 * number)
         shade.save(folder / "figures" / f"figure_{number:02d}.png")
     write_csv(folder / "tables" / "table_1.csv", table_1())
-    return Results(folder, alias(NAMES))
+    results = Results(folder, alias(NAMES))
+    write_csv(folder / "tables" / "likelihood.csv", likelihood_table(results, [LIKELIHOOD]))
+    return results
 
 
 def table_1() -> pd.DataFrame:

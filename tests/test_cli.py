@@ -19,7 +19,7 @@ from vaelab.spec import RunSpec
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     *("fetch", "train", "evaluate", "classifier", "measure", "metrics", "figure", "table"),
-    *("search", "claims", "review", "show"),
+    *("search", "claims", "review", "show", "yardstick"),
 }
 
 
@@ -211,6 +211,7 @@ def test_arguments_out_of_range_are_usage_errors(arguments: list[str]) -> None:
     [
         (("figure", "16"), "there is no figure 16; the report has 1 to 15"),
         (("table", "4"), "there is no table 4; the report has 1 to 3"),
+        (("table", "one"), "there is no table one; the report has 1 to 3, and `likelihood`"),
     ],
 )
 def test_figures_and_tables_that_the_report_lacks(arguments: tuple[str, str], message: str) -> None:

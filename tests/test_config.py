@@ -64,6 +64,7 @@ BAD = {
     "number for a mapping": ({"history": 3}, r"--config: history: .*dictionary.*\(got 3\)"),
     "number for a list": ({"seeds": 3}, r"--config: seeds: .*valid list.*\(got 3\)"),
     "text for a switch": ({"baselines": "maybe"}, r"--config: baselines: .*boolean.*'maybe'"),
+    "number in names": ({"baselines": ["a", 3]}, r"--config: baselines: .*list of names.*'a', 3"),
     "no seeds": ({"seeds": []}, r"--config: seeds: .*at least 1 item.*\(got \[\]\)"),
     "repeated seed": ({"seeds": [1, 2, 1]}, r"--config: seeds: every seed may be listed once"),
     "negative seed": ({"seeds": [0, -1]}, r"--config: seeds\.1: .*greater than or equal to 0"),

@@ -200,6 +200,35 @@ def test_baselines_are_drawn_where_they_ran(tmp_path: Path) -> None:
     np.testing.assert_allclose(values[-1], -(109 + len("wakesleep_mnist_d3")))
 
 
+def test_figure_2_draws_wake_sleep_and_figure_3_all_baselines(tmp_path: Path) -> None:
+    names = [*FIGURES[2].needs(True, False), *FIGURES[3].needs(True, False)]
+    results = write_runs(tmp_path / "quick", names)
+    faces = panel(draw(2, results), "Frey Face, d = 5")
+    last = line(faces, "wake-sleep, test").get_ydata()[-1]
+    np.testing.assert_allclose(last, 1000 - len("wakesleep_frey_d5") - 9 - 3)
+    figure = draw(3, results)
+    small, large = panel(figure, "N = 1000"), panel(figure, "N = 50\N{NO-BREAK SPACE}000")
+    for axes in (small, large):
+        values = line(axes, "wake-sleep, importance sampling, test").get_ydata()
+        np.testing.assert_allclose(values, -151)
+    np.testing.assert_allclose(
+        line(small, "MCEM, importance sampling, train").get_ydata(), [-150, -150]
+    )
+    assert not [one for one in large.lines if one.get_label().startswith("MCEM")]
+
+
+def test_one_baseline_is_drawn_in_its_panel_alone(tmp_path: Path) -> None:
+    names = [*FIGURES[1].runs, "wakesleep_mnist_d10"]
+    figure = draw(1, write_runs(tmp_path / "quick", names))
+    panels = {
+        axes.get_title(loc="left")
+        for axes in figure.axes
+        if any(one.get_label().startswith("wake-sleep") for one in axes.lines)
+    }
+    assert panels == {"d = 10"}
+    assert {"wake-sleep, train", "wake-sleep, test"} <= legend_texts(figure)
+
+
 def test_absent_baselines_leave_no_trace(drawn: dict[int, Figure]) -> None:
     labels = legend_texts(drawn[1])
     assert labels == {
@@ -562,7 +591,11 @@ def test_figures_need_runs_that_the_run_table_gives_them() -> None:
     header, *rows = (line.split("\t") for line in lines)
     columns = {name: header.index(name) for name in ("run", "used_by", "when")}
     for number, spec in FIGURES.items():
-        for when, names in (("always", spec.runs), ("extras", spec.extras)):
+        for when, names in (
+            ("always", spec.runs),
+            ("baselines", spec.baselines),
+            ("extras", spec.extras),
+        ):
             given = {
                 row[columns["run"]]
                 for row in rows
@@ -580,14 +613,15 @@ def test_figures_need_runs_that_the_run_table_gives_them() -> None:
 CAPTIONS = [f"figure_{number:02d}" for number in FIGURES] + [f"table_{n}" for n in (1, 2, 3)]
 
 
-def caption(name: str, preset: str = "quick", files: tuple[str, ...] = ()) -> str:
+def caption(
+    name: str, preset: str = "quick", files: tuple[str, ...] = (), runs: tuple[str, ...] = ()
+) -> str:
     """A caption as Snakemake renders it, as HTML."""
     environment = Environment(trim_blocks=True, lstrip_blocks=True)
     source = (ROOT / f"workflow/report/{name}.rst").read_text()
     source += "".join(f"\n\n.. _{file}: javascript:show('{file}')\n" for file in files)
-    params = {"preset": preset, "seeds": "0, 1", "samples": "300 000"}
+    params = {"preset": preset, "seeds": "0, 1", "samples": "300 000", "runs": runs}
     config = {
-        "baselines": True,
         "extras": False,
         "search": {"recon": 120.0, "kl": 10.0, "metric": "train"},
         "data": {"frey": {"fallback": "synthetic"}},
@@ -610,6 +644,30 @@ def test_captions_say_what_is_shown_and_from_what(name: str) -> None:
     assert "numbers are meaningless" in caption(name, preset="smoke")
     assert "See also" not in html
     assert "<cite>" not in html  # single backquotes in place of double ones
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "text"),
+    [
+        ("figure_01", "wakesleep_mnist_d10", "Wake-sleep trains the same networks"),
+        ("figure_02", "wakesleep_frey_d2", "Wake-sleep trains the same networks"),
+        ("figure_03", "wakesleep_n1000", "Wake-sleep and Monte Carlo EM"),
+        ("figure_03", "mcem_n1000", "Wake-sleep and Monte Carlo EM"),
+        ("table_likelihood", "mcem_n1000", "MCEM trains no encoder"),
+    ],
+)
+def test_captions_speak_of_baselines_where_there_are_some(name: str, run: str, text: str) -> None:
+    assert text in caption(name, runs=("ml_n1000", run))
+    assert text not in caption(name, runs=("ml_n1000", "mnist_d10", "frey_d2"))
+
+
+def test_caption_of_the_companion_table() -> None:
+    html = caption("table_likelihood", files=("figure_03.png", "table_1.csv"))
+    assert "<strong>Companion of Figure 3: every estimate of log p(x)" in html
+    assert "Preset quick, seeds 0, 1, 300 000 samples a run." in html
+    assert html.count('class="reference external"') == 2
+    assert "<cite>" not in html
+    assert "numbers are meaningless" in caption("table_likelihood", preset="smoke")
 
 
 @pytest.mark.parametrize("name", CAPTIONS)

@@ -93,7 +93,7 @@ def test_canonical_json_is_stable() -> None:
         '"beta":1.0,"condition":"none","method":"aevb","optimizer":"adagrad",'
         '"learning_rate":0.01,"adam_beta2":0.999,"batch_size":100,"init":"normal",'
         '"output_bias":false,"schedule":"constant","warmup":0.0,"samples":60000000,'
-        '"codebook_size":0,"history_points":30,"history_images":1000,"snapshots":0}'
+        '"codebook_size":0,"binarize":"none","history_points":30,"history_images":1000,"snapshots":0}'
     )
     assert list(json.loads(spec.canonical())) == list(RunSpec.model_fields)
 
@@ -173,14 +173,14 @@ BAD_ROWS = {
     "empty subset": ("ml_n1000", {"train_subset": "0"}, ["train_subset", "or equal to 1"]),
     "group": ("vae", {"group": "extra"}, ["group", "'aevb'", "'benchmark'", "'extra'"]),
     "target": ("vae", {"used_by": "figure_1"}, ["used_by", "write figure_01", "figure_1"]),
-    "when": ("vae", {"when": "never"}, ["when", "'always', 'baselines' or 'extras'"]),
+    "when": ("vae", {"when": "never"}, ["when", "'always', 'baselines', 'extras' or 'by_name'"]),
     "frey label": ("frey_d2", {"condition": "onehot"}, ["Frey Face has no labels", "condition"]),
     "vq hidden": ("vqvae", {"hidden": "500"}, ["VQ-VAE", "no hidden widths"]),
     "vq frey": ("vqvae", {"dataset": "frey"}, ["VQ-VAE", "MNIST"]),
     "vq codes": ("vqvae", {"codebook_size": "1"}, ["codebook_size of at least 2"]),
     "vae codes": ("vae", {"codebook_size": "10"}, ["codebook_size belong to the VQ-VAE"]),
     "vae mse": ("vae", {"likelihood": "mse"}, ["likelihood mse", "belong to the VQ-VAE"]),
-    "vq baseline": ("vqvae", {"method": "mcem"}, ["mcem cannot be trained yet"]),
+    "vq baseline": ("vqvae", {"method": "mcem"}, ["mcem trains unconditional VAEs only"]),
 }
 
 
@@ -353,6 +353,46 @@ def test_targets_have_the_reports_models(target: str, paper: Runs) -> None:
     assert set(paper.used_by[target]) == TARGETS[target]
 
 
+BASELINES = {
+    *(f"wakesleep_mnist_d{d}" for d in (3, 5, 10, 20, 200)),
+    *(f"wakesleep_frey_d{d}" for d in (2, 5, 10, 20)),
+    *("wakesleep_n1000", "wakesleep_n50000", "mcem_n1000"),
+}
+
+
+def test_baselines_are_all_switched_on_or_none_or_those_named() -> None:
+    for preset in ("modern", "paper"):
+        assert set(runs_of(preset).alias) >= BASELINES
+    assert not BASELINES & set(runs_of("paper", baselines=False).alias)
+    some = runs_of("paper", baselines=["mcem_n1000", "wakesleep_frey_d5"])
+    assert BASELINES & set(some.alias) == {"mcem_n1000", "wakesleep_frey_d5"}
+    assert "wakesleep_frey_d5" in some.used_by["figure_02"]
+
+
+def test_small_presets_train_each_baseline_method() -> None:
+    for preset in ("smoke", "quick"):
+        runs = runs_of(preset)
+        methods = {spec_of(runs, name).method for name in BASELINES & set(runs.alias)}
+        assert methods == {"wake_sleep", "mcem"}, preset
+        figures = {f for f, names in runs.used_by.items() if BASELINES & set(names)}
+        assert figures == {"figure_01", "figure_02", "figure_03"}, preset
+
+
+def test_baselines_have_the_networks_and_the_optimiser_of_their_figure(paper: Runs) -> None:
+    for name in BASELINES:
+        kind, _, rest = name.partition("_")
+        model = f"ml_{rest}" if rest.startswith("n") else rest
+        method = {"wakesleep": "wake_sleep", "mcem": "mcem"}[kind]
+        expected = spec_of(paper, model).model_copy(update={"method": method})
+        assert spec_of(paper, name) == expected
+
+
+def test_unknown_baseline_is_named_with_the_known_ones() -> None:
+    for wrong in ("wakesleep_d3", "vae"):
+        with pytest.raises(VaelabError, match=f"baselines names {wrong}; .*wakesleep_mnist_d3"):
+            runs_of("paper", baselines=["mcem_n1000", wrong])
+
+
 def test_extras_wait_for_their_switch() -> None:
     assert "frey_adagrad001_d2" in runs_of("paper").alias
     assert "frey_adagrad001_d2" not in runs_of("paper", extras=False).alias
@@ -409,7 +449,8 @@ def test_only_likelihood_runs_keep_snapshots() -> None:
     runs = resolve(config_with({}, likelihood={"snapshots": 9}, history={"points": 11}), ROOT)
     for name in runs.alias:
         spec = spec_of(runs, name)
-        assert spec.snapshots == (9 if name.startswith("ml_") else 0)
+        kept = name.startswith(("ml_", "mcem_", "wakesleep_n"))
+        assert spec.snapshots == (9 if kept else 0)
         assert spec.history_points == 11
 
 

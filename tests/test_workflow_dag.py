@@ -16,6 +16,7 @@ from workflow_project import ROOT, Job, Plan, Project, copy_project, holders, pr
 
 FIGURE_TARGETS = [f"figure_{number:02d}" for number in range(1, 16)]
 TABLE_TARGETS = ["table_1", "table_2", "table_3"]
+COMPANION = "table_likelihood"
 SMOKE = ("--config", "preset=smoke")
 
 # What each figure and table of the report shows, whatever else config/runs.tsv adds.
@@ -51,6 +52,10 @@ BAD_SETTINGS = {
     "unknown nested key": ("search={reccon: 1}", r"--config: search\.reccon: unknown key"),
     "unknown preset": ("preset=fast", r"unknown preset 'fast'.*modern, paper, quick, smoke"),
     "unknown group": ("training={groups: {vea: {}}}", r"--config: training\.groups\.vea"),
+    "unknown baseline": (
+        "baselines=[vae]",
+        r"baselines names vae; config/runs.tsv has: mcem_n1000",
+    ),
     "unknown run": ("training={runs: {vea: {samples: 1}}}", r"names vea, which config/runs.tsv"),
     "missing table": ("runs=config/none.tsv", r"config/none\.tsv does not exist"),
 }
@@ -92,7 +97,7 @@ def edited_table(project: Project, name: str, cells: dict[str, str]) -> str:
 @pytest.fixture(scope="module")
 def plans(project: Project) -> dict[str, Plan]:
     """Every dry run of this file, by name."""
-    targets = [*FIGURE_TARGETS, *TABLE_TARGETS, "data", "models", "all"]
+    targets = [*FIGURE_TARGETS, *TABLE_TARGETS, COMPANION, "yardstick", "data", "models", "all"]
     queries: dict[str, tuple[str, ...]] = {target: (target, *SMOKE) for target in targets}
     queries["no target"] = SMOKE
     queries["quick models"] = ("models",)
@@ -160,6 +165,23 @@ def test_target_has_the_runs_of_the_report(target: str) -> None:
     assert given >= OF_THE_REPORT[target]
 
 
+def test_companion_of_figure_3_needs_what_the_figure_needs(plans: dict[str, Plan]) -> None:
+    assert plans[COMPANION].trained == expected_runs("figure_03")
+    assert job(plans[COMPANION], COMPANION).outputs == [
+        "results/smoke/tables/likelihood.csv",
+        "results/smoke/tables/likelihood.md",
+    ]
+
+
+def test_yardstick_is_trained_for_itself_alone(plans: dict[str, Plan]) -> None:
+    plan = plans["yardstick"]
+    assert plan.rules == Counter(["yardstick", "train", "fetch_mnist"])
+    assert plan.trained == {"yardstick-s0"}
+    for target in ("models", "all", "paper models"):
+        assert "yardstick-s0" not in plans[target].trained
+        assert "yardstick" not in plans[target].rules
+
+
 def test_data_fetches_both_datasets_and_trains_nothing(plans: dict[str, Plan]) -> None:
     assert plans["data"].rules == Counter(["data", "fetch_mnist", "fetch_frey"])
 
@@ -182,7 +204,7 @@ def test_models_trains_every_distinct_spec_once(plans: dict[str, Plan]) -> None:
 def test_all_is_the_default_and_plans_everything(plans: dict[str, Plan]) -> None:
     plan = plans["all"]
     assert plan.rules == Counter(
-        [*FIGURE_TARGETS, *TABLE_TARGETS, "all", "claims", "page", "metrics", "measures"]
+        [*FIGURE_TARGETS, *TABLE_TARGETS, COMPANION, "all", "claims", "page", "metrics", "measures"]
         + ["classifier", "search", "search_step", "fetch_mnist", "fetch_frey"]
     ) + Counter({"train": len(plans["models"].trained)})
     assert plan.trained == plans["models"].trained
@@ -194,7 +216,8 @@ def test_all_writes_the_files_of_the_contract(plans: dict[str, Plan]) -> None:
     written = {path for job in plans["all"].jobs if "output" in job.fields for path in job.outputs}
     top = {"claims.csv", "metrics.json", "index.html", "measures.json", "search/decisions.json"}
     figures = {f"figures/figure_{number:02d}.png" for number in range(1, 16)}
-    tables = {f"tables/table_{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md")}
+    names = ("table_1", "table_2", "table_3", "likelihood")
+    tables = {f"tables/{name}.{kind}" for name in names for kind in ("csv", "md")}
     run = ("history.csv", "metrics.json", "provenance.json", "arrays.npz")
     runs = {f"runs/{i}/{name}" for i in plans["models"].trained for name in run}
     weights = {f"checkpoints/{i}.safetensors" for i in plans["models"].trained}

@@ -83,9 +83,9 @@ def test_files_of_the_contract_are_there(finished: Project) -> None:
     for number, spec in FIGURES.items():
         assert (folder / f"figures/figure_{number:02d}.png").is_file()
         assert (folder / f"figures/figure_{number:02d}.svg").is_file() == spec.vector
-    for number in (1, 2, 3):
+    for name in ("table_1", "table_2", "table_3", "likelihood"):
         for kind in ("csv", "md"):
-            assert (folder / f"tables/table_{number}.{kind}").stat().st_size > 500
+            assert (folder / f"tables/{name}.{kind}").stat().st_size > 500
     for name in ("claims.csv", "metrics.json", "measures.json", "index.html"):
         assert (folder / name).stat().st_size > 1000
     assert {p.name for p in (folder / "runs").iterdir()} >= {*RUN_IDS}
@@ -216,6 +216,25 @@ def test_table_3_has_the_networks_of_the_appendix(finished: Project) -> None:
         check_differences(row, {"recon": float(report["recon"]), "kl": float(report["kl"])})
         check_ours(finished, row)
     assert rows[0]["report_neg_elbo"] == "144.5"
+
+
+def test_companion_table_holds_every_estimate_of_every_figure_3_run(finished: Project) -> None:
+    rows = read_csv(results(finished) / "tables/likelihood.csv")
+    runs = [row["run"] for row in ROWS if "figure_03" in row["used_by"]]
+    assert {"ml_n1000", "ml_n50000", "wakesleep_n1000", "mcem_n1000"} <= set(runs)
+    estimators = {"elbo", "importance", "report", "notebook", "harmonic", "kw_d", "ais"}
+    found = [(row["model"], row["split"], row["estimator"]) for row in rows]
+    assert len(found) == len(set(found))
+    assert set(found) == {
+        (run, split, name) for run in runs for split in ("train", "test") for name in estimators
+    }
+    for row in rows:
+        final = read_csv(results(finished) / f"runs/{row['model']}-s0/likelihood_final.csv")
+        (own,) = (
+            r for r in final if (r["split"], r["estimator"]) == (row["split"], row["estimator"])
+        )
+        assert float(row["nats"]) == pytest.approx(float(own["nats"]), rel=1e-5)
+        assert (row["images"], row["z_samples"]) == (own["images"], own["z_samples"])
 
 
 def test_tables_in_markdown_carry_the_warning_and_every_row(finished: Project) -> None:
@@ -421,6 +440,7 @@ def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> Non
         names = [Path(name).name for name in archive.namelist()]
     wanted = [f"figure_{number:02d}.png" for number in range(1, 16)]
     wanted += ["table_1.csv", "table_2.csv", "table_3.csv", "table_3.png", "claims.csv"]
+    wanted += ["likelihood.csv"]
     assert {*wanted, "index.html"} <= set(names)
 
 
@@ -631,7 +651,8 @@ def test_results_rest_on_no_clock(finished: Project) -> None:
                 content[key] *= 2
         path.write_text(json.dumps(content))
     try:
-        for command in (("claims",), ("table", "1"), ("table", "2"), ("table", "3")):
+        tables = [("table", name) for name in ("1", "2", "3", "likelihood")]
+        for command in (("claims",), *tables):
             done = finished.command("vaelab", *command, "--config", "preset=smoke")
             assert done.returncode == 0, done.stdout
         assert {path.name: sha256(path) for path in written} == before

@@ -508,7 +508,8 @@ def test_mcem_is_evaluated_by_fitted_posteriors(
     assert metrics["test"]["neg_elbo"] < -elbo - 10.0
     fitted = FittedAdapter(model, encoder=False)
     nll = -importance(log_terms(fitted, x[:50], 500, generator(9))).mean
-    assert metrics["test"]["nll"] == pytest.approx(nll, abs=0.1)
+    # 50 samples an image against 500: the fewer, the higher.
+    assert nll - 0.05 < metrics["test"]["nll"] < nll + 0.7
     assert 0.0 < metrics["test"]["neg_elbo"] - nll < 5.0
     assert len(arrays["test_mean"]) == len(DATA.test_images) < FITTED
 

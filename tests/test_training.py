@@ -244,7 +244,6 @@ TRAIN_SCRIPT = """
 KILL_VARIANTS = {
     "adam_snapshots": ({"samples": 60_000, "hidden": (64,), "snapshots": 4}, "FP32"),
     "adagrad_bf16": ({"samples": 60_000, "optimizer": "adagrad", "init": "normal"}, "BF16"),
-    "wake_sleep": ({"samples": 40_000, "method": "wake_sleep", "hidden": (64,)}, "BF16"),
     "mcem": ({"samples": 12_000, "method": "mcem", "hidden": (64,)}, "FP32"),
     "vqvae": (
         {

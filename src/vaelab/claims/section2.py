@@ -204,8 +204,8 @@ def _c7c(e: Evidence) -> Judgement:
                 estimator: e.likelihood_final(f"ml_n{n}", split, estimator)
                 for estimator in ("report", "elbo", "importance")
             }
-            # All three come from the same draws on the same images, so that their differences
-            # carry little of the noise of each.
+            # All three are of the same images, so that their differences carry little of the
+            # noise of each.
             where = f"{split}, N={n}"
             checks += [
                 Check(

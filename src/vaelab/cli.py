@@ -283,11 +283,11 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
     from vaelab.runner import train_run
     from vaelab.yardstick import NAME, measure_yardstick
 
-    for run in _runs(config, [NAME]):
-        train_run(config, run, threads=threads, log=click.echo)
-        measure_yardstick(
-            config, run, images=images, samples=samples, threads=threads, log=click.echo
-        )
+    first, *_ = _runs(config, [NAME])
+    train_run(config, first, threads=threads, log=click.echo)
+    measure_yardstick(
+        config, first, images=images, samples=samples, threads=threads, log=click.echo
+    )
 
 
 @main.command()

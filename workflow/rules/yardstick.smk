@@ -1,12 +1,13 @@
 # REQUIRED INPUTS: the run `yardstick`, which is no part of `all`.
 # OUTPUTS: yardstick.json, the test NLL of Burda et al.'s VAE beside the literature's.
 
-YARDSTICK = next(iter(RUNS.apart))
+# Of the first seed; none where a run table of one's own lacks it.
+YARDSTICK = [i for i, run in RUNS.apart.items() if run.name == "yardstick"][:1]
 
 
 rule yardstick:
     input:
-        weights([YARDSTICK]),
+        weights(YARDSTICK),
         ancient(dataset_files("mnist")),
     output:
         f"{RESULTS}/yardstick.json",

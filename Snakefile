@@ -19,12 +19,6 @@ include: "workflow/rules/yardstick.smk"
 report: "workflow/report/workflow.rst"
 
 
-localrules:
-    all,
-    data,
-    models,
-
-
 rule all:
     default_target: True
     input:

@@ -189,6 +189,9 @@ class Config(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one, else the CPU."
     )
+    runs_per_gpu: int = Field(
+        1, ge=1, description="Runs that may share a CUDA device; small ones leave most of it idle."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto` takes bf16 where the processor multiplies it fast, else fp32."
     )

@@ -25,8 +25,9 @@ from vaelab.likelihood import likelihood_tables
 from vaelab.models import VAE, VQVAE, build
 from vaelab.provenance import git_state, versions
 from vaelab.spec import EVALUATION_SCHEMA, Run, fingerprint
-from vaelab.training.device import Compute, configure_process, resolve_compute
-from vaelab.training.loop import train
+from vaelab.training.device import Compute
+from vaelab.training.lease import compute_with
+from vaelab.training.loop import TrainingResult, train
 from vaelab.training.state import file_sha256, load_tensors, save_tensors
 
 Log = Callable[[str], None]
@@ -91,18 +92,21 @@ def _train_and_store(
     config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
-    compute = _compute(config, threads)
     started, used_before = time.monotonic(), _core_seconds()
-    result = train(
-        run.id,
-        run.spec,
-        run.seed,
-        dataset,
-        compute,
-        resume=files.resume,
-        resume_seconds=config.checkpoint_seconds,
-        log=log,
-    )
+
+    def work(compute: Compute) -> tuple[Compute, TrainingResult]:
+        return compute, train(
+            run.id,
+            run.spec,
+            run.seed,
+            dataset,
+            compute,
+            resume=files.resume,
+            resume_seconds=config.checkpoint_seconds,
+            log=log,
+        )
+
+    compute, result = compute_with(config, threads, work, log)
     metadata = {"run": run.id, "fingerprint": identity}
     if result.snapshots is not None:
         save_tensors(
@@ -170,12 +174,15 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             files.text(name).touch()
         return
     dataset = _dataset(config, run)
-    compute = _compute(config, threads)
     model = load_model(files.checkpoint, run)
-    metrics, arrays = evaluate(run.spec, model, dataset, config.evaluation, compute)
-    if run.spec.snapshots:
-        tensors, metadata = load_tensors(files.snapshots)
-        curves, final = likelihood_tables(
+    snapshots = load_tensors(files.snapshots) if run.spec.snapshots else None
+
+    def work(compute: Compute) -> tuple[Any, ...]:
+        measured = evaluate(run.spec, model, dataset, config.evaluation, compute)
+        if snapshots is None:
+            return measured
+        tensors, metadata = snapshots
+        return *measured, *likelihood_tables(
             run.spec,
             model,
             tensors["weights"],
@@ -184,8 +191,10 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             config.likelihood,
             compute,
         )
-        write_rows(files.text("likelihood.csv"), curves)
-        write_rows(files.text("likelihood_final.csv"), final)
+
+    metrics, arrays, *likelihood = compute_with(config, threads, work, log)
+    for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
+        write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)
     write_json(
         files.text("metrics.json"),
@@ -254,11 +263,6 @@ def _dataset(config: Config, run: Run) -> Dataset:
         Path(config.data.root),
         allow_synthetic=config.data.frey.fallback == "synthetic",
     )
-
-
-def _compute(config: Config, threads: int) -> Compute:
-    configure_process(threads)
-    return resolve_compute(config.device, config.precision)
 
 
 def _core_seconds() -> float:

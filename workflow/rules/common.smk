@@ -4,11 +4,20 @@
 # here and handed to every command in VAELAB_CONFIG. A rule that depends on a setting names it
 # in `params`, so that a changed setting reruns what depends on it and nothing else. Device and
 # precision are no params: changing the machine retrains nothing.
+#
+# In another workflow's `module` the settings are those of its `config:` instead of the last two
+# layers. What belongs to this workflow is found from ROOT, results and data from the working
+# directory.
+import math
 import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+# This workflow goes with its own sources, whatever else is installed.
+sys.path.insert(0, str(ROOT / "src"))
 
 from vaelab.config import CONFIG_FILE, preset_file, read_yaml, validate
 from vaelab.data import DATASETS
@@ -20,14 +29,19 @@ from vaelab.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA, resolve
 
 def load_configuration():
     """The validated configuration and the resolved run table, or one readable error."""
-    given = [(str(path), read_yaml(path)) for path in workflow.configfiles]
-    # `config` holds the files too; the error for a bad key should name its file.
-    given.append(("--config", workflow.config_settings.config))
-    base = read_yaml(CONFIG_FILE)
+    if workflow.modifier.is_main_snakefile():
+        # `config` holds the files too; the error for a bad key should name its file.
+        given = [(str(path), read_yaml(path)) for path in workflow.configfiles]
+        given.append(("--config", workflow.config_settings.config))
+    else:
+        given = [("the module's config", dict(config))]
+    base = read_yaml(ROOT / CONFIG_FILE)
+    if Path.cwd() != ROOT:
+        base.setdefault("runs", str(ROOT / "config/runs.tsv"))
     preset = config.get("preset", base.get("preset"))
     layers = [
         (str(CONFIG_FILE), base),
-        (f"config/presets/{preset}.yaml", read_yaml(preset_file(preset))),
+        (f"config/presets/{preset}.yaml", read_yaml(preset_file(preset, ROOT))),
         *given,
     ]
     settings = validate(layers)
@@ -40,11 +54,12 @@ except VaelabError as error:
     raise WorkflowError(str(error)) from None
 
 config.update(CONFIG.model_dump(mode="json"))
-# Jobs find `vaelab` beside the Python that runs Snakemake, activated or not.
-here = str(Path(sys.executable).parent)
+# Jobs find this workflow's `vaelab`, which runs in the first Python on the path: that of a conda
+# environment where a job has one, else the one that runs Snakemake, activated or not.
+folders = [str(ROOT / "workflow/bin"), str(Path(sys.executable).parent)]
 os.environ.update(
     VAELAB_CONFIG=CONFIG.model_dump_json(),
-    PATH=os.pathsep.join([here, os.environ.get("PATH", os.defpath)]),
+    PATH=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]),
 )
 # glibc hands every large tensor back to the kernel and faults it in again, a sixth of the
 # training time; these thresholds keep the memory.
@@ -57,6 +72,8 @@ GPUS_PER_RUN = int(
     CONFIG.device == "cuda"
     or (CONFIG.device == "auto" and Path(os.sep, "dev", "nvidiactl").exists())
 )
+# Used with `--software-deployment-method conda`, and by nothing else.
+ENVIRONMENT = f"../../envs/{'cuda' if GPUS_PER_RUN else 'cpu'}.yaml"
 # Items of the report that show the training split beside the test split; Figure 13 shows
 # training images alone, as the report has it, and says so.
 TRAIN_AND_TEST = (
@@ -71,6 +88,10 @@ TRAIN_AND_TEST = (
     "Table 3",
 )
 SEEDS = ", ".join(map(str, CONFIG.seeds))
+# Groups of jobs on a cluster: some eight trainings each, six figures and tables, what comes last.
+TRAININGS = [f"trainings_{n}" for n in range(math.ceil(len(RUNS.by_id) / 8))]
+DRAWINGS = [f"drawing_{n}" for n in range(3)]
+SUMMARY = "summary"
 
 
 wildcard_constraints:
@@ -171,9 +192,46 @@ def dataset_of(wildcards):
     return ancient(dataset_files(RUNS.run(wildcards.run).spec.dataset))
 
 
-def training_minutes(wildcards, attempt):
+def training_minutes(wildcards, attempt=1):
     """Limit for clusters: ten times what one core of 2022 needs, doubled at each retry."""
-    return int(30 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
+    return int(15 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
+
+
+def growing(first):
+    """A resource that doubles at each retry.
+
+    Memory: about twice the largest of a quick run's benchmarks, and 400 MB for the two Snakemakes
+    that a cluster's job runs in.
+    """
+    return lambda wildcards, attempt: first * 2 ** (attempt - 1)
+
+
+def together(name):
+    """On a cluster, the group of all jobs with a name, which wait in its queue as one."""
+
+    def group(wildcards):
+        if not workflow.non_local_exec:
+            return None
+        # Snakemake keeps jobs that do not depend on each other apart, unless it is given a number
+        # of them. Any less than all would merge further at each checkpoint (its issue 1217), and
+        # --group-components does not reach the Snakemake inside of a Slurm job.
+        settings = workflow.group_settings
+        settings.group_components = {**settings.group_components, name: sys.maxsize}
+        return name
+
+    return group
+
+
+def short_trainings(wildcards):
+    """On a cluster, one of the groups of trainings that are soon over; a long one queues alone.
+
+    So does a probe of the search: the next step waits for it.
+    """
+    if wildcards.run not in RUNS.by_id or training_minutes(wildcards) > 60:
+        return None
+    return together(
+        TRAININGS[sorted(RUNS.by_id).index(wildcards.run) % len(TRAININGS)]
+    )(wildcards)
 
 
 def probe_ids(architectures):

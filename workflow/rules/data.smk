@@ -4,17 +4,15 @@
 # `update`d, so that verified files that are there are kept whatever asks for the rule.
 
 
-localrules:
-    fetch_mnist,
-    fetch_frey,
-
-
 rule fetch_mnist:
     output:
         update(dataset_files("mnist")),
     log:
         f"{RESULTS}/logs/fetch_mnist.log",
     retries: 1
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "vaelab fetch mnist > {log} 2>&1"
 
@@ -25,6 +23,9 @@ rule fetch_frey:
     log:
         f"{RESULTS}/logs/fetch_frey.log",
     retries: 1
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         fallback=CONFIG.data.frey.fallback,
     shell:

@@ -49,9 +49,13 @@ for number, section in SECTIONS.items():
             f"{RESULTS}/logs/figures/{figure}.log",
         benchmark:
             f"{RESULTS}/benchmarks/figures/{figure}.jsonl"
+        group:
+            together(DRAWINGS[number % len(DRAWINGS)])
+        conda:
+            ENVIRONMENT
         resources:
-            mem_mb=1500,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(5),
         params:
             number=number,
             preset=CONFIG.preset,

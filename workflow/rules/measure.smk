@@ -13,10 +13,12 @@ rule classifier:
     benchmark:
         f"{RESULTS}/benchmarks/classifier.jsonl"
     priority: 5
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(1500),
+        runtime=growing(60),
     params:
         epochs=CONFIG.classifier.epochs,
     shell:
@@ -33,10 +35,12 @@ rule measures:
         f"{RESULTS}/logs/measures.log",
     benchmark:
         f"{RESULTS}/benchmarks/measures.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         runs=sorted(RUNS.alias),
     shell:
@@ -52,6 +56,13 @@ rule metrics:
         f"{RESULTS}/metrics.json",
     log:
         f"{RESULTS}/logs/metrics.log",
+    group:
+        together(SUMMARY)
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         runs=sorted(RUNS.alias),
     shell:

@@ -18,9 +18,13 @@ rule claims:
         f"{RESULTS}/logs/claims.log",
     benchmark:
         f"{RESULTS}/benchmarks/claims.jsonl"
+    group:
+        together(SUMMARY)
+    conda:
+        ENVIRONMENT
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         preset=CONFIG.preset,
         seeds=SEEDS,
@@ -37,7 +41,7 @@ rule page:
         rules.search.output,
         FIGURE_FILES,
         TABLE_FILES,
-        weights(RUNS.ids(RUNS.used_by["figure_13"])),
+        weights(RUNS.ids(RUNS.used_by.get("figure_13", ()))),
     output:
         report(
             f"{RESULTS}/index.html",
@@ -49,9 +53,13 @@ rule page:
         f"{RESULTS}/logs/page.log",
     benchmark:
         f"{RESULTS}/benchmarks/page.jsonl"
+    group:
+        together(SUMMARY)
+    conda:
+        ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         preset=CONFIG.preset,
         seeds=SEEDS,

@@ -4,11 +4,6 @@
 # Each step is a checkpoint: after it Snakemake knows the next probes, which are ordinary runs.
 
 
-localrules:
-    search_step,
-    search,
-
-
 checkpoint search_step:
     input:
         step_input,
@@ -18,6 +13,9 @@ checkpoint search_step:
         f"{RESULTS}/logs/search/step_{{step}}.log",
     # At once: the next probes, trained one after the other, are the longest path.
     priority: 100
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         search=CONFIG.search.model_dump_json(),
     shell:
@@ -31,5 +29,8 @@ rule search:
         f"{RESULTS}/search/decisions.json",
     log:
         f"{RESULTS}/logs/search/decisions.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "vaelab search --summary > {log} 2>&1"

@@ -33,9 +33,13 @@ for number, section in TABLE_SECTIONS.items():
             f"{RESULTS}/logs/tables/{table}.log",
         benchmark:
             f"{RESULTS}/benchmarks/tables/{table}.jsonl"
+        group:
+            together(DRAWINGS[number % len(DRAWINGS)])
+        conda:
+            ENVIRONMENT
         resources:
-            mem_mb=1500,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(5),
         params:
             number=number,
             preset=CONFIG.preset,

@@ -23,9 +23,13 @@ rule train:
         f"{RESULTS}/benchmarks/train/{{run}}.jsonl"
     # Before everything else that could run.
     priority: 10
+    group:
+        short_trainings
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=growing(2000),
         runtime=training_minutes,
         gpu=GPUS_PER_RUN,
     params:

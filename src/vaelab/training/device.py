@@ -28,14 +28,14 @@ class Compute:
 
 
 def resolve_compute(device: str, precision: str) -> Compute:
-    """Resolve `auto` for this machine.
+    """Resolve `auto` for this machine; `device` may also name a card ("cuda:1").
 
     Raises:
         VaelabError: CUDA was asked for by name and there is no CUDA device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+    if device.startswith("cuda") and not torch.cuda.is_available():
         raise VaelabError(
             "device: cuda was asked for, but PyTorch sees no CUDA device "
             f"(torch {torch.__version__}). Use device: auto, or install the CUDA build and driver."
@@ -47,7 +47,7 @@ def resolve_compute(device: str, precision: str) -> Compute:
 
 def _fast_bf16(device: str) -> bool:
     """Whether the processor has instructions for bf16 products (AMX, AVX512-BF16, tensor cores)."""
-    if device == "cuda":
+    if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -1,0 +1,156 @@
+"""Where a run computes: on a CUDA device that it leases, or on the CPU.
+
+Snakemake counts GPUs but hands out none, so jobs on one machine agree among themselves: a run
+locks one of a card's files, one for each run that may share the card. The system drops a lock
+when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from vaelab.config import Config
+from vaelab.errors import VaelabError
+from vaelab.training.device import Compute, configure_process, resolve_compute
+
+Log = Callable[[str], None]
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.5
+CONTROL_FILE = Path("/dev/nvidiactl")
+"""There where the kernel has NVIDIA's driver."""
+
+_MEMORY = ("out of memory", "ALLOC_FAILED")
+_DRIVER = ("driver", "initialization", "no kernel image", "no CUDA-capable device")
+
+
+def lease_folder() -> Path:
+    """Folder of this user's locks, on this machine (cards are not shared between machines)."""
+    return Path(tempfile.gettempdir()) / f"vaelab-gpu-{os.getuid()}"
+
+
+def visible_cards() -> list[str]:
+    """UUIDs of the CUDA devices that this process sees, in PyTorch's order.
+
+    Devices left out of CUDA_VISIBLE_DEVICES are not among them. A UUID means the same card to
+    every process; an index may not, where each job sees only the cards that it was given.
+    """
+    return [
+        str(torch.cuda.get_device_properties(index).uuid)
+        for index in range(torch.cuda.device_count())
+    ]
+
+
+@contextmanager
+def lease(
+    cards: Sequence[str], runs_per_card: int, folder: Path, log: Log = print
+) -> Iterator[int]:
+    """Hold a place on one of the cards; waits while all are taken.
+
+    Args:
+        cards: names of the cards, the same for all processes.
+        runs_per_card: places on each card. Empty cards are taken before shared ones.
+        folder: where the locks are; created if need be.
+        log: told once if there is a wait.
+
+    Yields:
+        The index in `cards`.
+
+    Raises:
+        VaelabError: the folder cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = _take(cards, runs_per_card, folder)
+        if place is None:
+            log(f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting")
+        while place is None:
+            time.sleep(POLL_SECONDS)
+            place = _take(cards, runs_per_card, folder)
+    except OSError as error:
+        raise VaelabError(f"cannot lock GPUs in {folder}: {error.strerror or error}") from error
+    index, descriptor = place
+    try:
+        yield index
+    finally:
+        os.close(descriptor)
+
+
+def _take(cards: Sequence[str], runs_per_card: int, folder: Path) -> tuple[int, int] | None:
+    """Lock the first free place; its card's index and the lock's descriptor."""
+    for place in range(runs_per_card):
+        for index, card in enumerate(cards):
+            descriptor = os.open(folder / f"{card}.{place}", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+            else:
+                return index, descriptor
+    return None
+
+
+def compute_with(
+    config: Config, threads: int, work: Callable[[Compute], Result], log: Log = print
+) -> Result:
+    """Do some work on the configured device; with `device: auto` on the CPU if CUDA fails.
+
+    Args:
+        config: names device, precision and how many runs share a card.
+        threads: CPU threads.
+        work: called with the device and precision; again, on the CPU, if there was too little
+            memory on the card, or no working driver.
+        log: told of a wait for a card, and why a card that is there is not used.
+
+    Raises:
+        VaelabError: `device: cuda` and no device that works, or too little memory on it.
+    """
+    configure_process(threads)
+    if config.device != "cpu" and torch.cuda.is_available():
+        try:
+            with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
+                torch.cuda.set_device(index)
+                return work(resolve_compute(f"cuda:{index}", config.precision))
+        except RuntimeError as error:
+            problem = _cuda_problem(error)
+            if problem is None:
+                raise
+            if config.device == "cuda":
+                raise VaelabError(problem) from error
+            log(f"{problem} Computing on the CPU instead.")
+    elif config.device == "auto" and CONTROL_FILE.exists():
+        log(
+            "there is an NVIDIA driver, but PyTorch "
+            + (
+                "sees no device (hidden by CUDA_VISIBLE_DEVICES, or too old a driver?)."
+                if torch.version.cuda
+                else "is a build for CPUs; envs/ has one for CUDA."
+            )
+            + " Computing on the CPU."
+        )
+    return work(
+        resolve_compute("cpu" if config.device == "auto" else config.device, config.precision)
+    )
+
+
+def _cuda_problem(error: RuntimeError) -> str | None:
+    """What a user can do about a CUDA error; None if it is not for a user to mend."""
+    text = str(error)
+    reason = text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError) or any(word in text for word in _MEMORY):
+        return (
+            f"The GPU ran out of memory ({reason}). Other processes on the card may hold it; "
+            "lower runs_per_gpu, or use device: cpu."
+        )
+    if any(word in text for word in _DRIVER):
+        return f"CUDA does not work here ({reason}). Check nvidia-smi, or use device: cpu."
+    return None

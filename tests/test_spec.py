@@ -255,12 +255,14 @@ def test_missing_table(tmp_path: Path) -> None:
         read_rows(tmp_path / "runs.tsv")
 
 
-def test_table_without_architectures(tmp_path: Path) -> None:
+def test_table_without_architectures_has_no_probes(tmp_path: Path) -> None:
     path = write_table(tmp_path / "runs.tsv", [true_rows()["vae"]])
     config = load_config(overrides={"runs": str(path), "baselines": False}, root=ROOT)
     config = config.model_copy(update={"training": config.training.model_copy(update={"runs": {}})})
-    with pytest.raises(VaelabError, match="no run of group architecture"):
-        resolve(config, tmp_path)
+    runs = resolve(config, tmp_path)
+    assert runs.run("vae-s0").name == "vae"
+    with pytest.raises(VaelabError, match="arch_7_3-s0 is a probe.*first run of group architecture"):
+        runs.run("arch_7_3-s0")
 
 
 # --- What the table says --------------------------------------------------------------------

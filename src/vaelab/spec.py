@@ -254,7 +254,8 @@ class Runs:
         alias: run name -> ids (one per seed) that hold its results.
         used_by: target -> names of the runs it needs.
         seeds: RNG seeds.
-        probe: the spec that the search's probes are made from.
+        probe: the spec that the search's probes are made from; a table without a run of group
+            architecture has none.
         apart: runs that are trained by name alone, by id; no part of `by_id` and `alias`.
     """
 
@@ -262,7 +263,7 @@ class Runs:
     alias: dict[str, tuple[str, ...]]
     used_by: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
-    probe: RunSpec
+    probe: RunSpec | None
     apart: dict[str, Run]
 
     def ids(self, names: Iterable[str]) -> list[str]:
@@ -277,7 +278,8 @@ class Runs:
         """The run behind an id: one of the table, or a probe `arch_<widths>-s<seed>`.
 
         Raises:
-            VaelabError: neither; the message lists the known names.
+            VaelabError: neither, with the list of known names; or a probe, and no run to make it
+                from.
         """
         for known in (self.by_id, self.apart):
             if run_id in known:
@@ -286,6 +288,11 @@ class Runs:
         if match is None:
             known = ", ".join(sorted(self.alias))
             raise VaelabError(f"there is no run {run_id!r}; config/runs.tsv has: {known}")
+        if self.probe is None:
+            raise VaelabError(
+                f"{run_id} is a probe of the search, made from the first run of group "
+                "architecture; the run table has none"
+            )
         hidden = tuple(int(width) for width in match[1].split("_") if width)
         spec = self.probe.model_copy(update={"hidden": hidden, "latent_dim": int(match[2])})
         return Run(run_id.rsplit("-s", 1)[0], int(match[3]), spec)
@@ -330,8 +337,6 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
         alias[row.run] = tuple(f"{holder}-s{seed}" for seed in config.seeds)
         for target in row.used_by:
             used_by.setdefault(target, []).append(row.run)
-    if probe is None:
-        raise VaelabError(f"{config.runs} has no run of group architecture")
     targets = {target: tuple(names) for target, names in used_by.items()}
     return Runs(by_id, alias, targets, tuple(config.seeds), probe, apart)
 

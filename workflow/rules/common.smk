@@ -39,12 +39,17 @@ def load_configuration():
     if Path.cwd() != ROOT:
         base.setdefault("runs", str(ROOT / "config/runs.tsv"))
     preset = config.get("preset", base.get("preset"))
-    layers = [
-        (str(CONFIG_FILE), base),
-        (f"config/presets/{preset}.yaml", read_yaml(preset_file(preset, ROOT))),
-        *given,
-    ]
-    settings = validate(layers)
+    overlay = read_yaml(preset_file(preset, ROOT))
+    if not workflow.modifier.is_main_snakefile() and "runs" in config:
+        # What a preset says of single runs is about this workflow's table.
+        overlay.get("training", {}).pop("runs", None)
+    settings = validate(
+        [
+            (str(CONFIG_FILE), base),
+            (f"config/presets/{preset}.yaml", overlay),
+            *given,
+        ]
+    )
     return settings, resolve(settings)
 
 

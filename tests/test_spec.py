@@ -261,7 +261,9 @@ def test_table_without_architectures_has_no_probes(tmp_path: Path) -> None:
     config = config.model_copy(update={"training": config.training.model_copy(update={"runs": {}})})
     runs = resolve(config, tmp_path)
     assert runs.run("vae-s0").name == "vae"
-    with pytest.raises(VaelabError, match="arch_7_3-s0 is a probe.*first run of group architecture"):
+    with pytest.raises(
+        VaelabError, match="arch_7_3-s0 is a probe.*first run of group architecture"
+    ):
         runs.run("arch_7_3-s0")
 
 

@@ -67,12 +67,9 @@ def weights(project: Project) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def finished(finished_smoke: Project) -> Project:
     """A project after `all` on two cores."""
-    project = copy_project(tmp_path_factory.mktemp("smoke") / "project")
-    project.snakemake("all", *SMOKE, cores=2)
-    yield project
-    shutil.rmtree(project.folder)
+    return finished_smoke
 
 
 # What the run left behind

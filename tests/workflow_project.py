@@ -134,11 +134,12 @@ class Project:
         )
         return done.stdout
 
-    def start(self, *arguments: str, cores: int = 2) -> subprocess.Popen[bytes]:
-        """Start the workflow in the background."""
+    def start(self, *arguments: str, cores: int | None = 2) -> subprocess.Popen[bytes]:
+        """Start the workflow in the background; without `cores` the profile says how many."""
+        given = [] if cores is None else ["--cores", str(cores)]
         with open(self.folder / OUTPUT, "wb") as output:
             return subprocess.Popen(
-                ["snakemake", *arguments, "--cores", str(cores)],
+                ["snakemake", *arguments, *given],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=output,

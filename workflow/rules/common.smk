@@ -212,10 +212,13 @@ def growing(first):
 
 
 def together(name):
-    """On a cluster, the group of all jobs with a name, which wait in its queue as one."""
+    """On a cluster, the group of all jobs with a name, which wait in its queue as one.
+
+    Not for a job whose input a checkpoint decides: Snakemake would lose it (its issue 4202).
+    """
 
     def group(wildcards):
-        if not workflow.non_local_exec:
+        if name is None or not workflow.non_local_exec:
             return None
         # Snakemake keeps jobs that do not depend on each other apart, unless it is given a number
         # of them. Any less than all would merge further at each checkpoint (its issue 1217), and

@@ -50,7 +50,7 @@ for number, section in SECTIONS.items():
         benchmark:
             f"{RESULTS}/benchmarks/figures/{figure}.jsonl"
         group:
-            together(DRAWINGS[number % len(DRAWINGS)])
+            together(DRAWINGS[number % len(DRAWINGS)] if number != 15 else None)
         conda:
             ENVIRONMENT
         resources:

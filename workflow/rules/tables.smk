@@ -34,7 +34,7 @@ for number, section in TABLE_SECTIONS.items():
         benchmark:
             f"{RESULTS}/benchmarks/tables/{table}.jsonl"
         group:
-            together(DRAWINGS[number % len(DRAWINGS)])
+            together(DRAWINGS[number % len(DRAWINGS)] if number != 2 else None)
         conda:
             ENVIRONMENT
         resources:

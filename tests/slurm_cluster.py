@@ -55,7 +55,7 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
-KillWait=1
+KillWait=5
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -84,7 +84,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) ->
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 @dataclass

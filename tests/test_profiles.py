@@ -1,0 +1,92 @@
+"""The profiles of clusters: what they plan, and PBS's commands with stand-ins for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from workflow_project import OUTPUT, Plan, Project, copy_project
+
+SMOKE = ("--config", "preset=smoke")
+RUN = "results/smoke/runs/arch_50_4-s0/metrics.json"
+
+# A queue of one machine: qsub starts a job at once, but loses the first, as a node that fails does.
+QSUB = """\
+#!/bin/sh
+cd {folder}
+for script; do :; done
+echo "$*" >> submitted
+id=$(grep -c . submitted)
+if [ "$id" = 1 ]; then echo 271 > 1.status; else
+  (sh "$script" > "$id.log" 2>&1; echo $? > "$id.status") > /dev/null 2>&1 &
+fi
+echo "$id.server"
+"""
+QSTAT = """\
+#!/bin/sh
+cd {folder}
+for id; do :; done
+id=${{id%.server}}
+echo "Job Id: $id.server"
+echo "    Job_Name = snakejob"
+if [ -e "$id.status" ]; then
+  echo "    job_state = F"
+  echo "    Exit_status = $(cat "$id.status")"
+else
+  echo "    job_state = R"
+fi
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return copy_project(tmp_path_factory.mktemp("profiles") / "project")
+
+
+@pytest.fixture(scope="module")
+def plans(project: Project) -> dict[str, Plan]:
+    """`models` of both a quick and a long preset by profile."""
+    return project.plans(
+        {
+            name: ("models", "--workflow-profile", f"profiles/{name}", *SMOKE)
+            for name in ("slurm", "slurm-gpu", "cluster-generic")
+        }
+    )
+
+
+def test_gpus_are_asked_for_by_the_profile_not_by_the_login_node(plans: dict[str, Plan]) -> None:
+    for name, gpus in (("slurm", "0"), ("slurm-gpu", "1"), ("cluster-generic", "0")):
+        trainings = [job for job in plans[name].jobs if job.run]
+        assert len(trainings) > 40
+        assert {job.resources["gpu"] for job in trainings} == {gpus}, name
+
+
+def test_every_job_of_a_queue_states_memory_and_time(plans: dict[str, Plan]) -> None:
+    for plan in plans.values():
+        for job in plan.jobs:
+            if job.run:
+                assert {"mem_mb", "runtime"} <= set(job.resources)
+
+
+def test_jobs_go_through_the_commands_of_another_queue(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("qsub", QSUB), ("qstat", QSTAT)):
+        command = tmp_path / name
+        command.write_text(script.format(folder=tmp_path))
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    process = project.start(
+        *("--workflow-profile", "profiles/cluster-generic", RUN, "--latency-wait", "10", *SMOKE),
+        cores=None,
+    )
+    assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
+    assert (project.folder / RUN).is_file()
+    # The data were fetched without the queue; the training that was lost was given more.
+    lost, again = (tmp_path / "submitted").read_text().splitlines()
+    assert "select=1:ncpus=1:mem=2000mb" in lost
+    assert "select=1:ncpus=1:mem=4000mb" in again
+    minutes = [int(re.search(r"walltime=0:(\d+):0", line)[1]) for line in (lost, again)]
+    assert minutes[1] == 2 * minutes[0]

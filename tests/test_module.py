@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
-
 import pytest
 
-from workflow_project import ROOT, Project, copy_project
+from workflow_project import Project, copy_project
 
 RUNS = ("narrow-s0", "narrow-s1", "wide-s0", "wide-s1")
 
@@ -80,8 +78,3 @@ def test_mistakes_are_named(example: Project) -> None:
         assert plans[name].status == 1
         assert message in plans[name].text
         assert "Traceback (most recent call last)" not in plans[name].text
-
-
-def test_example_is_as_the_readme_shows_it() -> None:
-    assert Path(ROOT / "tests/module_example/Snakefile").is_file()
-    assert "tests/module_example" in (ROOT / "README.md").read_text()

@@ -218,7 +218,11 @@ def test_job_over_its_memory_is_repeated_with_more(
     process = project.start(
         *("--workflow-profile", "profiles/slurm-gpu", weights, *QUICKLY),
         # A training takes 600 MB.
-        *("--set-resources", "train:gpu=1", "train:mem_mb=250 * 8 ** (attempt - 1)"),
+        *(
+            "--set-resources",
+            "train_architecture:gpu=1",
+            "train_architecture:mem_mb=250 * 8 ** (attempt - 1)",
+        ),
         *SMOKE,
         cores=None,
     )

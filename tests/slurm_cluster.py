@@ -167,7 +167,7 @@ class Cluster:
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
     """A cluster of three nodes of one core and one make-believe GPU each, stopped at the end."""
-    ports, host = _free_ports(1 + len(NODES)), socket.gethostname()
+    ports, host = _free_ports(1 + len(NODES)), socket.gethostname().partition(".")[0]
     nodes = [
         NODE.format(name=name, host=host, port=port, memory=NODE_MEMORY)
         for name, port in zip(NODES, ports[1:], strict=True)

@@ -30,7 +30,7 @@ case "$*" in
   "env create "*)
     for folder; do :; done
     mkdir -p "$folder/bin"
-    python="$folder/bin/python"
+    python="$folder/bin/python3"
     printf '#!/bin/sh\\necho "$*" >> %s/used\\nexec {python} "$@"\\n' "$folder" > "$python"
     chmod +x "$python" ;;
   *) echo "conda $*: not expected"; exit 1 ;;

@@ -203,8 +203,7 @@ def test_jobs_spread_over_the_nodes_in_groups(disturbed: Disturbed) -> None:
     used = Counter(node for nodes in disturbed.watch.nodes.values() for node in nodes)
     assert set(used) == set(NODES)
     # Seven groups of trainings and one repeated, three of drawings, six jobs alone, the summary.
-    steps = int(re.findall(r"of (\d+) steps \(100%\) done", disturbed.output)[-1])
-    assert steps > 75
+    assert int(re.findall(r"of (\d+) steps", disturbed.output)[-1]) > 75
     assert 10 < len(disturbed.watch.nodes) <= 20
     assert (disturbed.project.folder / "results/smoke/logs/fetch_mnist.log").is_file()
 

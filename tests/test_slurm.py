@@ -56,13 +56,14 @@ class Watch:
     def __init__(self, project: Project, slurm: Cluster) -> None:
         self.runs, self.slurm = project.folder / "results/smoke/runs", slurm
         self.trainings: dict[str, set[str]] = defaultdict(set)
-        """Run -> provenances that were seen of it; each training writes another."""
+        """Run -> provenances that were seen of it once it was evaluated; each training writes one."""
         self.nodes: dict[str, set[str]] = defaultdict(set)
         """Slurm job -> nodes on which it was seen."""
 
     def look(self) -> None:
-        for file in self.runs.glob("*/provenance.json"):
-            self.trainings[file.parent.name].add(file.read_text())
+        for file in self.runs.glob("*/metrics.json"):
+            provenance = file.with_name("provenance.json").read_text()
+            self.trainings[file.parent.name].add(provenance)
         try:
             listed = self.slurm.command("squeue", "--noheader", "--states=all", "--format=%i %N")
         except RuntimeError:

@@ -56,7 +56,7 @@ class Watch:
     def __init__(self, project: Project, slurm: Cluster) -> None:
         self.runs, self.slurm = project.folder / "results/smoke/runs", slurm
         self.trainings: dict[str, set[str]] = defaultdict(set)
-        """Run -> provenances that were seen of it once it was evaluated; each training writes one."""
+        """Evaluated run -> provenances that were seen; each training writes another."""
         self.nodes: dict[str, set[str]] = defaultdict(set)
         """Slurm job -> nodes on which it was seen."""
 

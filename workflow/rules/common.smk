@@ -43,6 +43,7 @@ def load_configuration():
     if not workflow.modifier.is_main_snakefile() and "runs" in config:
         # What a preset says of single runs is about this workflow's table.
         overlay.get("training", {}).pop("runs", None)
+        overlay.pop("baselines", None)
     settings = validate(
         [
             (str(CONFIG_FILE), base),

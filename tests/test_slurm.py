@@ -239,8 +239,9 @@ def test_job_over_its_memory_is_repeated_with_more(
         cores=None,
     )
     assert process.wait(IN_TIME) == 0, (project.folder / OUTPUT).read_text()
+    columns = "State:20,MinMemory:20,tres-per-job:20,Comment:60"
     listed = slurm.command(
-        *("squeue", "--noheader", "--states=all", "--sort=i", "--format=%T %m %b %k")
+        "squeue", "--noheader", "--states=all", "--sort=i", f"--Format={columns}"
     )
     tried = [line.split() for line in listed.splitlines() if "trainings" in line][-2:]
     assert [memory for _, memory, *_ in tried] == ["250M", "2000M"]

@@ -15,9 +15,11 @@ rule yardstick:
         f"{RESULTS}/logs/yardstick.log",
     benchmark:
         f"{RESULTS}/benchmarks/yardstick.jsonl"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     shell:
         "vaelab yardstick --threads {threads} > {log} 2>&1"

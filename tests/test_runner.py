@@ -21,12 +21,13 @@ from vaelab import __version__, runner
 from vaelab.config import Config, validate
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
-from vaelab.io import one_at_a_time, read_json
+from vaelab.io import file_sha256, one_at_a_time, read_json
 from vaelab.models import build
 from vaelab.provenance import git_state, versions
-from vaelab.runner import RunFiles, evaluate_run, load_model, train_run
+from vaelab.run_files import RunFiles
+from vaelab.runner import evaluate_run, load_model, train_run
 from vaelab.spec import Run, RunSpec, fingerprint
-from vaelab.training.state import file_sha256, load_tensors, save_tensors
+from vaelab.training.state import load_tensors, save_tensors
 
 SETTINGS = {
     "preset": "toy",

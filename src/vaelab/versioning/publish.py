@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vaelab.config import Config
 from vaelab.data import DATASETS
-from vaelab.data.pointers import check_pointer, pointer_path
+from vaelab.data.pointers import check_pointer
 from vaelab.errors import VaelabError
 from vaelab.io import file_sha256, one_at_a_time, read_json
 from vaelab.provenance import ignored_by_git
@@ -68,9 +68,7 @@ def publish(config: Config, runs: Runs, *, log: Log = print) -> None:
         targets = [checkpoints, *arrays, *(root / "raw" / dataset.name for dataset in data)]
         dvc.add(targets)
         dvc.push([path.with_name(f"{path.name}.dvc") for path in targets])
-    log(
-        f"{config.preset}: {len(ids)} runs are at the remote {remote!r}. To finish, commit the text:"
-    )
+    log(f"{config.preset}: {len(ids)} runs are at the remote {remote!r}; commit their text now:")
     log(f"  git add {folder} && git commit -m 'Publish {config.preset}'")
 
 

@@ -67,10 +67,9 @@ def weights(project: Project) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after `all` on two cores."""
-    project = copy_project(tmp_path_factory.mktemp("smoke") / "project")
-    project.snakemake("all", *SMOKE, cores=2)
+def finished(smoke_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project after `all` on two cores, to be touched, spoiled and repaired."""
+    project = smoke_run.copy(tmp_path_factory.mktemp("smoke") / "project")
     yield project
     shutil.rmtree(project.folder)
 

@@ -101,7 +101,7 @@ def test_publication_is_text_in_git_and_the_rest_in_dvc(origin: Versioned) -> No
     assert pointer["outs"][0]["nfiles"] == len([p for p in HELD if p.startswith("checkpoints")])
     assert git(origin.folder, "status", "--porcelain") == ""
     assert "up to date" in dvc_says(origin.folder, "status")
-    assert "up to date" in dvc_says(origin.folder, "status", "--cloud")
+    assert "in sync" in dvc_says(origin.folder, "status", "--cloud")
 
 
 @needs_dvc

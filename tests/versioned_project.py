@@ -23,7 +23,9 @@ from vaelab.data import DATASETS
 from vaelab.io import file_sha256, write_json
 from vaelab.run_files import RunFiles, evaluation_files, evaluation_identity
 from vaelab.spec import Run, Runs, fingerprint, resolve
-from vaelab.versioning import dvc, publish, restore
+from vaelab.versioning import dvc
+from vaelab.versioning.publish import publish
+from vaelab.versioning.restore import restore
 from workflow_project import ROOT, commit, git
 
 PRESET = "modern"

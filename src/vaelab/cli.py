@@ -259,7 +259,7 @@ def review(config: Config) -> None:
 @configured
 def restore(config: Config) -> None:
     """Bring published weights, arrays and datasets from the DVC remote, verified."""
-    from vaelab.versioning import restore
+    from vaelab.versioning.restore import restore
 
     restore(config, resolve(config), log=click.echo)
 
@@ -268,7 +268,7 @@ def restore(config: Config) -> None:
 @configured
 def publish(config: Config) -> None:
     """Version the results of a preset with DVC and push them to the remote."""
-    from vaelab.versioning import publish
+    from vaelab.versioning.publish import publish
 
     publish(config, resolve(config), log=click.echo)
 

@@ -6,10 +6,3 @@ Snakemake runs everything and never calls DVC; DVC keeps bytes. What a preset pu
   pointers of DVC, and publication.json, which names the SHA-256 of every file behind them;
 - in DVC: the folder checkpoints/, one arrays.npz a run, and the datasets.
 """
-
-from __future__ import annotations
-
-from vaelab.versioning.publish import publish
-from vaelab.versioning.restore import restore
-
-__all__ = ["publish", "restore"]

@@ -213,13 +213,20 @@ def test_clone_gets_back_every_file(
 
 
 @needs_dvc
-def test_killed_restore_is_completed(clone: Versioned, told: list[list[str]]) -> None:
-    """The one that was killed may have placed files without telling Snakemake."""
-    clone.restore()
+def test_interrupted_restore_is_completed(
+    clone: Versioned, told: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files were put in place, but Snakemake was not told of them."""
+    with monkeypatch.context() as patch:
+        patch.setattr("vaelab.versioning.restore._tell_snakemake", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clone.restore()
     (clone.folder / ".restore/results").mkdir(parents=True)
     assert "0 files were restored" in clone.restore()
-    assert told == [[*RUNS, "classifier"]] * 2
+    assert told == [[*RUNS, "classifier"]]
     assert not (clone.folder / ".restore").exists()
+    clone.restore()
+    assert len(told) == 1
 
 
 @needs_dvc

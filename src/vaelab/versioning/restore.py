@@ -36,6 +36,8 @@ from vaelab.versioning.publication import (
 STAGE = Path(".restore")
 """Where pulled files wait; in the project, for DVC works nowhere else."""
 SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
+UNTOLD = Path(".snakemake", "restored-untold")
+"""There from before the first file is put in place until Snakemake has been told."""
 
 Log = Callable[[str], None]
 
@@ -70,14 +72,12 @@ def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
             return
         root = Path(config.data.root)
         pointers += [pointer_path(DATASETS[name], root) for name in datasets]
-        # A restore that was killed may have placed files of which Snakemake was not told.
-        interrupted = STAGE.exists()
         with _staged(pointers):
             dvc.pull(STAGE)
             _refuse_damaged(root, datasets, config.folder, publication)
             _restore_datasets(root, datasets, log)
             if publication is not None:
-                _restore_results(config, runs, publication, remote, interrupted, log)
+                _restore_results(config, runs, publication, remote, log)
 
 
 @contextmanager
@@ -131,13 +131,15 @@ def _restore_results(
     runs: Runs,
     publication: Publication,
     remote: str,
-    interrupted: bool,
     log: Log,
 ) -> None:
     folder = config.folder
     if not any((STAGE / folder / path).is_file() for path in publication.sha256):
         log(f"{config.preset}: the remote {remote!r} has nothing of it; the workflow will train")
         return
+    interrupted = UNTOLD.exists()
+    UNTOLD.parent.mkdir(exist_ok=True)
+    UNTOLD.touch()
     placed, whole = 0, []
     for run_id in sorted({*runs.by_id, *run_folders(folder)}):
         usable, problem = _usable(config, runs, publication, run_id)
@@ -153,6 +155,7 @@ def _restore_results(
     placed += sum(_place(path) for path in usable)
     if placed or interrupted:
         _tell_snakemake(config, [*targets, *usable])
+    UNTOLD.unlink()
     log(f"{config.preset}: {len(whole)} runs are as published, {placed} files were restored")
 
 

@@ -103,7 +103,8 @@ def test_restored_clone_trains_nothing(restored: Restored) -> None:
     assert {"figure_01", "table_1", "claims", "page"} <= set(restored.plan.rules)
     assert not TRAINING.findall(restored.output)
     logs = restored.clone.folder / "results/smoke/logs"
-    assert [path for path in logs.glob("train/*") if path.is_file()] == []
+    # Snakemake makes the logs of what it only touches, too.
+    assert {path.read_text() for path in logs.glob("train/*")} == {""}
 
 
 def test_restored_clone_rebuilds_every_byte(restored: Restored) -> None:

@@ -229,7 +229,7 @@ def test_death_before_the_provenance_leaves_nothing_to_reuse(
 ) -> None:
     """The provenance is written last: weights without it vouch for nothing."""
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "git_state", lambda: 1 / 0)
+        patch.setattr(runner, "git_state", lambda results: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             lab.train()
     assert lab.files.checkpoint.is_file()
@@ -552,6 +552,16 @@ def test_revision_is_that_of_the_checkout(checkout: Path) -> None:
     assert git_state() == {"revision": head.stdout.strip(), "dirty": False}
     (checkout / "untracked.txt").write_text("results and notes do not make a checkout dirty")
     assert git_state()["dirty"] is False
+    # Nor do published results that runs have written anew.
+    (checkout / "results").mkdir()
+    (checkout / "results/metrics.json").write_text("{}\n")
+    for command in (["add", "."], ["commit", "-q", "-m", "Publish"]):
+        subprocess.run(["git", *command], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    (checkout / "results/metrics.json").write_text("[]\n")
+    assert git_state("results") == {"revision": head.stdout.strip(), "dirty": False}
+    assert git_state("elsewhere")["dirty"] is True
+    subprocess.run(["git", "checkout", "-q", "."], check=True)
     (checkout / "a.py").write_text("a = 2\n")
     assert git_state() == {"revision": head.stdout.strip(), "dirty": True}
 

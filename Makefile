@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test lint yardstick setup setup-dev clean
+.PHONY: all test lint restore publish yardstick setup setup-dev setup-dvc clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -15,6 +15,7 @@ all: setup
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
+setup-dvc: $(VENV)/.installed-dvc
 
 $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,9 +25,20 @@ $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+# DVC has an environment of its own: it needs older versions of what the workflow has pinned.
+$(VENV)/.installed-dvc: $(VENV)/.installed envs/requirements-dvc.txt
+	test -x $(VENV)/dvc/bin/python || $(PYTHON) -m venv $(VENV)/dvc
+	$(VENV)/dvc/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dvc.txt
 	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-dvc envs/requirements-dev.txt envs/requirements-s3-server.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	$(VENV)/dvc/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-s3-server.txt
+	touch $@
+
+# Weights, arrays and data through DVC: `make restore PRESET=modern`.
+restore publish: setup-dvc
+	$(BIN)/vaelab $@ $(if $(PRESET),--config preset=$(PRESET))
 
 test: setup-dev
 	$(BIN)/python -m pytest

@@ -21,12 +21,13 @@ from vaelab import __version__, runner
 from vaelab.config import Config, validate
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
-from vaelab.io import one_at_a_time, read_json
+from vaelab.io import file_sha256, one_at_a_time, read_json
 from vaelab.models import build
 from vaelab.provenance import git_state, versions
-from vaelab.runner import RunFiles, evaluate_run, load_model, train_run
+from vaelab.run_files import RunFiles
+from vaelab.runner import evaluate_run, load_model, train_run
 from vaelab.spec import Run, RunSpec, fingerprint
-from vaelab.training.state import file_sha256, load_tensors, save_tensors
+from vaelab.training.state import load_tensors, save_tensors
 
 SETTINGS = {
     "preset": "toy",
@@ -228,7 +229,7 @@ def test_death_before_the_provenance_leaves_nothing_to_reuse(
 ) -> None:
     """The provenance is written last: weights without it vouch for nothing."""
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "git_state", lambda: 1 / 0)
+        patch.setattr(runner, "git_state", lambda results: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             lab.train()
     assert lab.files.checkpoint.is_file()
@@ -551,6 +552,16 @@ def test_revision_is_that_of_the_checkout(checkout: Path) -> None:
     assert git_state() == {"revision": head.stdout.strip(), "dirty": False}
     (checkout / "untracked.txt").write_text("results and notes do not make a checkout dirty")
     assert git_state()["dirty"] is False
+    # Nor do published results that runs have written anew.
+    (checkout / "results").mkdir()
+    (checkout / "results/metrics.json").write_text("{}\n")
+    for command in (["add", "."], ["commit", "-q", "-m", "Publish"]):
+        subprocess.run(["git", *command], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    (checkout / "results/metrics.json").write_text("[]\n")
+    assert git_state("results") == {"revision": head.stdout.strip(), "dirty": False}
+    assert git_state("elsewhere")["dirty"] is True
+    subprocess.run(["git", "checkout", "-q", "."], check=True)
     (checkout / "a.py").write_text("a = 2\n")
     assert git_state() == {"revision": head.stdout.strip(), "dirty": True}
 

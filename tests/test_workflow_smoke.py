@@ -67,9 +67,13 @@ def weights(project: Project) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def finished(finished_smoke: Project) -> Project:
-    """A project after `all` on two cores."""
-    return finished_smoke
+def finished(
+    finished_smoke: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project after `all` on two cores, to be touched, spoiled and repaired."""
+    project = finished_smoke.copy(tmp_path_factory.mktemp("smoke") / "project")
+    yield project
+    shutil.rmtree(project.folder)
 
 
 # What the run left behind

@@ -188,6 +188,24 @@ def copy_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder, as a committer of its own; returns what it prints."""
+    identity = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.org")
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def commit(folder: Path, message: str, *, start: bool = False) -> None:
+    """Commit all that git does not ignore; with `start` as the first commit of a repository."""
+    if start:
+        git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", message)
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all its descendants with SIGKILL, at once."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]

@@ -291,6 +291,24 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
 
 
 @main.command()
+@configured
+def restore(config: Config) -> None:
+    """Bring published weights, arrays and datasets from the DVC remote, verified."""
+    from vaelab.versioning.restore import restore
+
+    restore(config, resolve(config), log=click.echo)
+
+
+@main.command()
+@configured
+def publish(config: Config) -> None:
+    """Version the results of a preset with DVC and push them to the remote."""
+    from vaelab.versioning.publish import publish
+
+    publish(config, resolve(config), log=click.echo)
+
+
+@main.command()
 @click.argument("targets", nargs=-1, metavar="[RUN | figure_NN | table_N]...")
 @configured
 def show(config: Config, targets: Sequence[str]) -> None:

@@ -5,22 +5,34 @@ from __future__ import annotations
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from vaelab import __version__
 
 
-def git_state() -> dict[str, Any]:
+def git_state(results: str | Path = "results") -> dict[str, Any]:
     """Revision of the checkout in the current folder and whether it has uncommitted changes.
 
-    Both are None outside a git checkout (an unpacked archive, say).
+    Published results are under version control too; what the runs before this one wrote there
+    says nothing about the code. Both are None outside a git checkout (an unpacked archive, say).
     """
     try:
         revision = _git("rev-parse", "HEAD")
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        code = [":/"] if Path(results).is_absolute() else [":/", f":(exclude){results}"]
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", *code))
     except (OSError, subprocess.CalledProcessError):
         return {"revision": None, "dirty": None}
     return {"revision": revision, "dirty": dirty}
+
+
+def ignored_by_git(path: Path) -> bool:
+    """Whether .gitignore keeps a path out of version control."""
+    try:
+        _git("check-ignore", "--quiet", str(path))
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 def versions() -> dict[str, str]:

@@ -7,57 +7,27 @@ holds for its evaluation.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vaelab.config import Config
 from vaelab.data import Dataset, load
 from vaelab.errors import VaelabError
 from vaelab.evaluation import evaluate
-from vaelab.io import one_at_a_time, read_json, write_json, write_npz, write_rows
+from vaelab.io import file_sha256, one_at_a_time, read_json, write_json, write_npz, write_rows
 from vaelab.likelihood import likelihood_tables
 from vaelab.models import VAE, VQVAE, build
 from vaelab.provenance import git_state, versions
-from vaelab.spec import EVALUATION_SCHEMA, Run, fingerprint
+from vaelab.run_files import RunFiles, evaluated, evaluation_files, evaluation_identity, stale
+from vaelab.spec import Run, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with
 from vaelab.training.loop import TrainingResult, train
-from vaelab.training.state import file_sha256, load_tensors, save_tensors
+from vaelab.training.state import load_tensors, save_tensors
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class RunFiles:
-    """Paths of one run under results/<preset>."""
-
-    folder: Path
-    run_id: str
-
-    @property
-    def checkpoint(self) -> Path:
-        """Weights."""
-        return self.folder / "checkpoints" / f"{self.run_id}.safetensors"
-
-    @property
-    def snapshots(self) -> Path:
-        """Weights along the training (likelihood runs only)."""
-        return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
-
-    @property
-    def resume(self) -> Path:
-        """State of a training under way; undeclared to Snakemake, so that a rerun keeps it."""
-        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.safetensors"
-
-    def text(self, name: str) -> Path:
-        """A file of results/<preset>/runs/<run>."""
-        return self.folder / "runs" / self.run_id / name
 
 
 def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
@@ -69,7 +39,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
     files = RunFiles(config.folder, run.id)
     dataset = _dataset(config, run)
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
-    reason = _stale(files, run, identity)
+    reason = stale(files, run, identity)
     if reason is not None:
         if config.require_cached:
             raise VaelabError(
@@ -77,7 +47,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
             )
         # A training orphaned by a killed workflow may still be at work on the same run.
         with one_at_a_time(files.text(""), log):
-            reason = _stale(files, run, identity)
+            reason = stale(files, run, identity)
             if reason is not None:
                 log(f"{run.id}: training, because {reason}")
                 _train_and_store(config, run, files, dataset, threads, log)
@@ -129,7 +99,7 @@ def _train_and_store(
                 "sha256": dataset.sha256,
                 "synthetic": dataset.synthetic,
             },
-            "git": git_state(),
+            "git": git_state(config.results),
             "versions": versions(),
             "device": compute.device.type,
             "precision": compute.precision,
@@ -164,11 +134,8 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             f"{files.checkpoint}: SHA-256 {found}, but provenance.json records "
             f"{provenance['checkpoint_sha256']}; delete the checkpoint and train the run again"
         )
-    settings = config.evaluation.model_dump(mode="json")
-    if run.spec.snapshots:
-        settings |= config.likelihood.model_dump(mode="json")
-    identity = _digest([EVALUATION_SCHEMA, provenance["checkpoint_sha256"], settings])
-    if _evaluated(files, run, identity):
+    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    if evaluated(files, run, identity):
         log(f"{run.id}: evaluation REUSED")
         for name in evaluation_files(run):
             files.text(name).touch()
@@ -212,12 +179,6 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
     log(f"{run.id}: evaluated")
 
 
-def evaluation_files(run: Run) -> list[str]:
-    """Names of the files that the evaluation of a run writes."""
-    names = ["metrics.json", "arrays.npz"]
-    return names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.snapshots else names
-
-
 def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
     """The network of a run with its trained weights."""
     tensors, _ = load_tensors(checkpoint)
@@ -227,34 +188,6 @@ def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
     except RuntimeError as error:
         raise VaelabError(f"{checkpoint} does not hold the weights of {run.id}: {error}") from error
     return model
-
-
-def _stale(files: RunFiles, run: Run, identity: str) -> str | None:
-    """Why the run's files are not the result that is asked for; None when they are."""
-    try:
-        provenance = read_json(files.text("provenance.json"))
-    except VaelabError:
-        return "it has not been trained"
-    if provenance.get("fingerprint") != identity:
-        return "its fingerprint changed"
-    if not files.checkpoint.is_file():
-        return "its checkpoint is missing"
-    if file_sha256(files.checkpoint) != provenance.get("checkpoint_sha256"):
-        return "its checkpoint is not the one its provenance records"
-    if not files.text("history.csv").is_file():
-        return "its history is missing"
-    if run.spec.snapshots and not files.snapshots.is_file():
-        return "its snapshots are missing"
-    return None
-
-
-def _evaluated(files: RunFiles, run: Run, identity: str) -> bool:
-    try:
-        metrics = read_json(files.text("metrics.json"))
-    except VaelabError:
-        return False
-    there = all(files.text(name).is_file() for name in evaluation_files(run))
-    return there and metrics.get("evaluation") == identity
 
 
 def _dataset(config: Config, run: Run) -> Dataset:
@@ -268,7 +201,3 @@ def _dataset(config: Config, run: Run) -> Dataset:
 def _core_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 
 from vaelab.data.formats import faces_array
 from vaelab.data.idx import parse_idx
+from vaelab.data.pointers import check_pointer
 from vaelab.data.sources import DATASETS, RawDataset, Registry, find_dataset
 from vaelab.data.store import examine, read_record
 from vaelab.errors import VaelabError
@@ -73,7 +74,8 @@ def load(
         registry: the datasets that exist.
 
     Raises:
-        VaelabError: a file is missing or corrupt, or the faces are synthetic and may not be.
+        VaelabError: a file is missing, corrupt or not what the dataset's DVC pointer pins, or
+            the faces are synthetic and may not be.
     """
     dataset = find_dataset(name, registry)
     contents, synthetic = _read_verified(dataset, Path(root))
@@ -136,4 +138,6 @@ def _read_verified(dataset: RawDataset, root: Path) -> tuple[list[bytes], str | 
         if state.state == "synthetic" and record is not None:
             synthetic = record.sha256
         contents.append(content)
+    if synthetic is None:
+        check_pointer(dataset, root)
     return contents, synthetic

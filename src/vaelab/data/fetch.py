@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from vaelab.data.formats import FormatError, content_sha256, unpack, write_content
+from vaelab.data.pointers import check_pointer
 from vaelab.data.sources import (
     DATASETS,
     MIRROR_VARIABLE,
@@ -69,7 +70,8 @@ def fetch_dataset(
 
     Raises:
         VaelabError: no source gave a good file (the message lists what was tried and what to
-            do), or an argument is not allowed.
+            do), the files are not what the dataset's DVC pointer pins, or an argument is not
+            allowed.
     """
     root = Path(root)
     dataset = find_dataset(name, registry)
@@ -85,6 +87,7 @@ def fetch_dataset(
         sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
         try:
             record = _fetch_real(dataset, root, sources, log)
+            check_pointer(dataset, root)
         except _NoSource as failure:
             if fallback == "none":
                 raise VaelabError(_advice(dataset, root, failure.attempts)) from None

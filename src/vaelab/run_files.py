@@ -1,0 +1,84 @@
+"""The files of a run, and whether they are the result that is asked for. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaelab.config import Config
+from vaelab.errors import VaelabError
+from vaelab.io import file_sha256, read_json
+from vaelab.spec import EVALUATION_SCHEMA, Run
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of one run under results/<preset>."""
+
+    folder: Path
+    run_id: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights."""
+        return self.folder / "checkpoints" / f"{self.run_id}.safetensors"
+
+    @property
+    def snapshots(self) -> Path:
+        """Weights along the training (likelihood runs only)."""
+        return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
+
+    @property
+    def resume(self) -> Path:
+        """State of a training under way; undeclared to Snakemake, so that a rerun keeps it."""
+        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.safetensors"
+
+    def text(self, name: str) -> Path:
+        """A file of results/<preset>/runs/<run>."""
+        return self.folder / "runs" / self.run_id / name
+
+
+def stale(files: RunFiles, run: Run, identity: str) -> str | None:
+    """Why the run's files are not the result that is asked for; None when they are."""
+    try:
+        provenance = read_json(files.text("provenance.json"))
+    except VaelabError:
+        return "it has not been trained"
+    if provenance.get("fingerprint") != identity:
+        return "its fingerprint changed"
+    if not files.checkpoint.is_file():
+        return "its checkpoint is missing"
+    if file_sha256(files.checkpoint) != provenance.get("checkpoint_sha256"):
+        return "its checkpoint is not the one its provenance records"
+    if not files.text("history.csv").is_file():
+        return "its history is missing"
+    if run.spec.snapshots and not files.snapshots.is_file():
+        return "its snapshots are missing"
+    return None
+
+
+def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str:
+    """SHA-256 over all that determines the evaluation of a checkpoint."""
+    settings = config.evaluation.model_dump(mode="json")
+    if run.spec.snapshots:
+        settings |= config.likelihood.model_dump(mode="json")
+    parts = [EVALUATION_SCHEMA, checkpoint_sha256, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """Names of the files that the evaluation of a run writes."""
+    names = ["metrics.json", "arrays.npz"]
+    return names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.snapshots else names
+
+
+def evaluated(files: RunFiles, run: Run, identity: str) -> bool:
+    """Whether the run's files are the evaluation that is asked for."""
+    try:
+        metrics = read_json(files.text("metrics.json"))
+    except VaelabError:
+        return False
+    there = all(files.text(name).is_file() for name in evaluation_files(run))
+    return there and metrics.get("evaluation") == identity

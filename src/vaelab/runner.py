@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vaelab.config import Config
 from vaelab.data import Dataset, load

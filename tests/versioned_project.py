@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from vaelab.config import Config, load_config
 from vaelab.data import DATASETS
@@ -116,6 +117,12 @@ def make_project(folder: Path) -> Versioned:
     table = folder / "config/runs.tsv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([header, *(r for r in rows if r.split("\t")[0] in RUN_NAMES)]))
+    for preset in folder.glob("config/presets/*.yaml"):
+        settings = yaml.safe_load(preset.read_text())
+        # What it says of single runs is about the whole table.
+        settings["training"].pop("runs", None)
+        settings.pop("baselines", None)
+        preset.write_text(yaml.safe_dump(settings))
     commit(folder, "Start", start=True)
     project = Versioned(folder)
     revision = git(folder, "rev-parse", "HEAD").strip()

@@ -65,9 +65,13 @@ rule table_likelihood:
         f"{RESULTS}/logs/tables/table_likelihood.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables/table_likelihood.jsonl"
+    group:
+        together(DRAWINGS[0])
+    conda:
+        ENVIRONMENT
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(5),
     params:
         preset=CONFIG.preset,
         seeds=SEEDS,

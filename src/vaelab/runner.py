@@ -167,9 +167,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
     write_npz(files.text("arrays.npz"), arrays)
     # Beside the training's seconds, not among the metrics: those are the same in every repeat.
     evaluate_seconds = round(time.monotonic() - started, 3)
-    write_json(
-        files.text("provenance.json"), provenance | {"evaluate_seconds": evaluate_seconds}
-    )
+    write_json(files.text("provenance.json"), provenance | {"evaluate_seconds": evaluate_seconds})
     write_json(
         files.text("metrics.json"),
         {

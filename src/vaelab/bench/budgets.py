@@ -76,9 +76,7 @@ def bench_science(
     return text
 
 
-def science_table(
-    values: Mapping[str, Sequence[float]], seeds: Sequence[int], samples: int
-) -> str:
+def science_table(values: Mapping[str, Sequence[float]], seeds: Sequence[int], samples: int) -> str:
     """Final test neg_elbo (nats per image) by precision and seed; difference beside spread."""
     heads = " | ".join(f"seed {seed}" for seed in seeds)
     lines = [
@@ -92,11 +90,12 @@ def science_table(
     cells = " | ".join(f"{value:+.2f}" for value in differences)
     lines.append(f"| bf16 - fp32 | {cells} | {_mean_sd(differences, '+.2f')} |")
     spread = max(max(found) - min(found) for found in values.values())
-    within = abs(statistics.fmean(differences)) <= spread
+    mean = statistics.fmean(differences)
+    verdict = "within" if abs(mean) <= spread else "NOT within"
     lines += [
         "",
-        f"The mean difference is {statistics.fmean(differences):+.2f} nats, the seeds of one "
-        f"precision lie {spread:.2f} nats apart: {'within' if within else 'NOT within'} the spread.",
+        f"The mean difference is {mean:+.2f} nats, the seeds of one precision lie {spread:.2f} "
+        f"nats apart: {verdict} the spread.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -37,7 +37,9 @@ def bench_pipeline(config: Config, folder: Path, *, cores: int) -> str:
         if row.job in records and row.max_rss == row.max_rss  # NaN: too short to measure
     }
     largest = {
-        name: max((mb for run, mb in memory.items() if _trains_on(records[run], name)), default=None)
+        name: max(
+            (mb for run, mb in memory.items() if _trains_on(records[run], name)), default=None
+        )
         for name in ("mnist", "frey")
     }
     # A run of an older version has no seconds of its evaluation.

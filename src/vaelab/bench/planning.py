@@ -49,7 +49,9 @@ def plan(table: Path, results: Path, preset: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1"]
         + ["all", "--config", *settings],
-        env={key: value for key, value in os.environ.items() if not key.startswith("VAELAB_CONFIG")},
+        env={
+            key: value for key, value in os.environ.items() if not key.startswith("VAELAB_CONFIG")
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -32,6 +32,13 @@ TITLES = {
     "examples": "PyTorch examples' VAE",
     "pythae": "pythae",
 }
+SHORT = {
+    "vae": "[500, 500, 3]",
+    "mnist_d20": "[500, 20] tanh",
+    "ml_n50000": "[100, 3] tanh",
+    "frey_d10": "Frey [200, 10]",
+    "vqvae": "VQ-VAE",
+}
 
 
 def bench_speed(
@@ -145,16 +152,31 @@ def markdown(result: dict[str, Any]) -> str:
     for what, group in ratios.groupby("what", sort=False):
         values = group.set_index("processes")["ratio"]
         lines.append(f"| {what} | " + " | ".join(f"{values[n]:.2f}" for n in columns) + " |")
-    for network, title in NETWORKS.items():
-        rows = [row for row in result["rates"] if row["network"] == network]
-        if not rows:
-            continue
-        lines += ["", f"| {title}: samples/s | {head} |", f"| --- | {rule} |"]
-        for way in dict.fromkeys(map(_way, rows)):
-            cells = {row["processes"]: _cell(row) for row in rows if _way(row) == way}
-            lines.append(f"| {way} | " + " | ".join(cells[n] for n in columns) + " |")
-    lines += ["", f"Measured on {in_words(result['machine'])}. Medians of interleaved rounds;"]
-    lines += ["ratios are taken within a round. In brackets: share of the bound."]
+    tables = {
+        f"{NETWORKS[COMPARED]}: samples/s": {
+            _way(row): row for row in result["rates"] if row["network"] == COMPARED
+        },
+        "vaelab on other networks: samples/s": {
+            f"{NETWORKS[row['network']]}, {row['precision']}": row
+            for row in result["rates"]
+            if row["network"] != COMPARED and row["way"] == "ours"
+        },
+    }
+    for title, titled in tables.items():
+        lines += ["", f"| {title} | {head} |", f"| --- | {rule} |"]
+        for name, row in titled.items():
+            same = ("network", "way", "precision")
+            cells = {
+                other["processes"]: _cell(other)
+                for other in result["rates"]
+                if all(other[key] == row[key] for key in same)
+            }
+            lines.append(f"| {name} | " + " | ".join(cells[n] for n in columns) + " |")
+    lines += [
+        "",
+        f"Measured on {in_words(result['machine'])}. Medians of interleaved rounds, ratios "
+        "taken within a round. In brackets: share of the network's own bound.",
+    ]
     return "\n".join(lines + [""] * bool(result["notes"]) + list(result["notes"])) + "\n"
 
 
@@ -188,13 +210,9 @@ def draw(result: dict[str, Any]) -> Figure:
     left.set_xlabel(
         "thousand samples/s" + ("  (times the report's way)" if base else ""),
     )
-    left.margins(x=0.22)
+    left.set_xlim(0, 1.3 * max(row["samples_per_second"] for row in compared) / 1000)
 
-    labels = [
-        f"{NETWORKS[row['network']].split(',')[0] if row['network'] != COMPARED else '[500, 500, 3]'}"
-        f", {row['precision']}"
-        for row in ours
-    ]
+    labels = [f"{SHORT[row['network']]}, {row['precision']}" for row in ours]
     right.barh(labels[::-1], [100 * row["of_bound"] for row in ours][::-1], color=SKY, height=0.7)
     for position, row in enumerate(ours[::-1]):
         share = 100 * row["of_bound"]

@@ -35,6 +35,7 @@ Run = Callable[[int], float]
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
+
 def prepare(way: Way, spec: RunSpec, data_root: Path) -> Run:
     """Everything that precedes training: data in memory, network, optimiser."""
     if way.peer:

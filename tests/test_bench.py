@@ -80,11 +80,14 @@ def test_products_are_those_of_the_model(changes: dict[str, Any]) -> None:
     assert sum(product.flops for product in products(spec)) == flops
 
 
-def test_first_layers_of_two_trunks_are_one_product() -> None:
-    shapes = [tuple(product) for product in products(toy_spec(hidden=(16,), trunks="separate"))]
-    assert shapes[:2] == [(100, 784, 32), (32, 100, 784)]
-    # The only product of this shape is the decoder's, for the gradient of its hidden layer.
-    assert shapes.count((100, 784, 16)) == 1
+def test_products_of_a_layer_are_forward_weights_and_input() -> None:
+    shapes = [tuple(p) for p in products(toy_spec(hidden=(16,), trunks="shared", batch_size=50))]
+    assert shapes == [
+        *[(50, 784, 16), (16, 50, 784)],  # images need no gradient
+        *[(50, 16, 6), (6, 50, 16), (50, 6, 16)],
+        *[(50, 3, 16), (16, 50, 3), (50, 16, 3)],
+        *[(50, 16, 784), (784, 50, 16), (50, 784, 16)],
+    ]
 
 
 def test_bound_multiplies_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

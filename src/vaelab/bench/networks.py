@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,19 +110,20 @@ def specs(table: Path, names: tuple[str, ...] = tuple(NETWORKS)) -> dict[str, Ru
 def layers(spec: RunSpec) -> list[Layer]:
     """The linear layers of an MLP VAE, encoder first.
 
-    Images need no gradient, so the first layers' inputs do not. Two trunks read the same images:
-    their first layers are one product of twice the width, the least work there can be.
+    Images need no gradient, so the first layers' inputs do not.
     """
-    widths = [spec.pixels + spec.condition_dim, *spec.hidden]
     trunks = 2 if spec.trunks == "separate" else 1
-    heads = 2 * spec.latent_dim // trunks
-    encoder = [(i, o) for i, o in zip(widths[1:], [*widths[2:], heads], strict=True)]
+    first = spec.pixels + spec.condition_dim
+    encoder = [first, *spec.hidden, 2 * spec.latent_dim // trunks]
     outputs = spec.pixels * (2 if spec.likelihood == "gaussian" else 1)
     decoder = [spec.latent_dim + spec.condition_dim, *reversed(spec.hidden), outputs]
+    return _stack(encoder, False) * trunks + _stack(decoder, True)
+
+
+def _stack(widths: list[int], first_needs_gradient: bool) -> list[Layer]:
     return [
-        Layer(widths[0], trunks * widths[1], False),
-        *(Layer(i, o, True) for i, o in encoder for _ in range(trunks)),
-        *(Layer(i, o, True) for i, o in zip(decoder[:-1], decoder[1:], strict=True)),
+        Layer(inputs, outputs, index > 0 or first_needs_gradient)
+        for index, (inputs, outputs) in enumerate(pairwise(widths))
     ]
 
 

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test lint restore publish yardstick setup setup-dev setup-dvc clean
+.PHONY: all test lint restore publish yardstick bench setup setup-dev setup-dvc clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -39,6 +39,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed-dvc envs/requirements-dev.txt envs/re
 # Weights, arrays and data through DVC: `make restore PRESET=modern`.
 restore publish: setup-dvc
 	$(BIN)/vaelab $@ $(if $(PRESET),--config preset=$(PRESET))
+
+$(VENV)/.installed-bench: $(VENV)/.installed envs/requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-bench.txt
+	touch $@
+
+# Training beside its bound and its peers: results/bench.
+bench: $(VENV)/.installed-bench
+	$(BIN)/vaelab fetch mnist frey
+	$(BIN)/vaelab bench
 
 test: setup-dev
 	$(BIN)/python -m pytest

@@ -349,6 +349,8 @@ def test_evaluation_describes_the_run(lab: Lab) -> None:
     assert metrics["spec"] == provenance["spec"] | {"seed": 3}
     # Times differ between reruns, so they stay out of what tables and claims read.
     assert "train_seconds" not in metrics
+    assert "evaluate_seconds" not in metrics
+    assert 0.0 < provenance["evaluate_seconds"] < 60.0
     assert metrics["parameters"] == 2 * (784 * 16 + 16 + 16 * 3 + 3) + 3 * 16 + 16 + 16 * 784 + 784
     history = pd.read_csv(lab.files.text("history.csv"))
     assert metrics["test"]["kl"] == pytest.approx(history["test_kl"].iloc[-1], rel=0.2)

@@ -322,6 +322,113 @@ def show(config: Config, targets: Sequence[str]) -> None:
     click.echo(json.dumps(specs, indent=2))
 
 
+BENCH_FOLDER = "bench"
+
+
+@main.group(invoke_without_command=True)
+@click.option("--repeats", default=7, show_default=True, type=click.IntRange(1), help="Rounds.")
+@click.option(
+    "--seconds",
+    default=0.8,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Time of one measurement.",
+)
+@configured
+@click.pass_context
+def bench(context: click.Context, config: Config, repeats: int, seconds: float) -> None:
+    """Measure the speed of training beside its bound and its peers (results/bench).
+
+    The subcommands measure other things.
+    """
+    if context.invoked_subcommand is None:
+        from vaelab.bench.speed import bench_speed
+
+        folder = Path(config.results) / BENCH_FOLDER
+        log = functools.partial(click.echo, err=True)
+        click.echo(bench_speed(config, folder, rounds=repeats, seconds=seconds, log=log))
+
+
+@bench.command()
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(2), help="0 to N-1.")
+@click.option(
+    "--samples", default=100_000, show_default=True, type=click.IntRange(1), help="A training's."
+)
+@configured
+def science(config: Config, seeds: int, samples: int) -> None:
+    """Train [500, 500, 3] in bf16 and fp32: do they reach the same test -ELBO?"""
+    from vaelab.bench.budgets import bench_science
+
+    folder = Path(config.results) / BENCH_FOLDER
+    log = functools.partial(click.echo, err=True)
+    click.echo(bench_science(config, folder, seeds=range(seeds), samples=samples, log=log))
+
+
+@bench.command()
+@click.option(
+    "--samples",
+    default=1_500_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Budget of the preset's recipe.",
+)
+@click.option(
+    "--minutes",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of the report's recipe.",
+)
+@click.option("--target", type=float, help="Train -ELBO to reach; default: the report's 124.6.")
+@configured
+def quality(config: Config, samples: int, minutes: float, target: float | None) -> None:
+    """Time until [500, 500, 3] is as good as the report's: our recipe and its own."""
+    from vaelab.bench.budgets import QUALITY, bench_quality
+
+    click.echo(
+        bench_quality(
+            config,
+            Path(config.results) / BENCH_FOLDER,
+            samples=samples,
+            minutes=minutes,
+            quality=QUALITY if target is None else target,
+            log=functools.partial(click.echo, err=True),
+        )
+    )
+
+
+@bench.command()
+@click.option(
+    "--rows",
+    "sizes",
+    multiple=True,
+    default=(100, 1000),
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rows of the run table; repeatable.",
+)
+@configured
+def planning(config: Config, sizes: Sequence[int]) -> None:
+    """Time `snakemake --dry-run` with run tables of many rows."""
+    from vaelab.bench.planning import bench_planning
+
+    folder = Path(config.results) / BENCH_FOLDER
+    log = functools.partial(click.echo, err=True)
+    click.echo(bench_planning(config, folder, sizes=sizes, log=log))
+
+
+@bench.command()
+@click.option("--cores", type=click.IntRange(1), help="Cores that the workflow had; default: all.")
+@configured
+def pipeline(config: Config, cores: int | None) -> None:
+    """Sum up where the time of a finished preset went."""
+    from vaelab.bench import machine
+    from vaelab.bench.pipeline import bench_pipeline
+
+    folder = Path(config.results) / BENCH_FOLDER
+    click.echo(bench_pipeline(config, folder, cores=cores or machine.cores()))
+
+
 @main.command()
 @click.option("--write", is_flag=True, help="Write them.")
 def schema(write: bool) -> None:

@@ -142,6 +142,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             files.text(name).touch()
         return
     dataset = _dataset(config, run)
+    started = time.monotonic()
     model = load_model(files.checkpoint, run)
     snapshots = load_tensors(files.snapshots) if run.spec.snapshots else None
 
@@ -164,6 +165,9 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
     for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
         write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)
+    # Beside the training's seconds, not among the metrics: those are the same in every repeat.
+    evaluate_seconds = round(time.monotonic() - started, 3)
+    write_json(files.text("provenance.json"), provenance | {"evaluate_seconds": evaluate_seconds})
     write_json(
         files.text("metrics.json"),
         {

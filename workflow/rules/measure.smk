@@ -1,6 +1,9 @@
 # REQUIRED INPUTS: data/raw/mnist/*, arrays.npz of every MNIST run.
 # OUTPUTS: checkpoints/classifier.safetensors, measures.json (what the report did not measure),
 # metrics.json (the headline numbers of all runs).
+#
+# Long lists of input files have no name: Snakemake hashes a named list once for each file in it,
+# which for a table of 10 000 runs would take hours.
 
 
 rule classifier:
@@ -27,8 +30,8 @@ rule classifier:
 
 rule measures:
     input:
-        classifier=rules.classifier.output,
-        runs=evaluations(RUNS.by_id),
+        evaluations(RUNS.by_id),
+        rules.classifier.output,
     output:
         f"{RESULTS}/measures.json",
     log:
@@ -49,9 +52,9 @@ rule measures:
 
 rule metrics:
     input:
-        runs=evaluations(RUNS.by_id),
-        measures=rules.measures.output,
-        search=rules.search.output,
+        evaluations(RUNS.by_id),
+        rules.measures.output,
+        rules.search.output,
     output:
         f"{RESULTS}/metrics.json",
     log:

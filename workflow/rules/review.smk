@@ -4,9 +4,9 @@
 
 rule claims:
     input:
-        runs=evaluations(RUNS.by_id),
-        measures=rules.measures.output,
-        search=rules.search.output,
+        evaluations(RUNS.by_id),
+        rules.measures.output,
+        rules.search.output,
     output:
         report(
             f"{RESULTS}/claims.csv",

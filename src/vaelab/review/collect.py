@@ -73,16 +73,17 @@ def read_benchmarks(folder: Path) -> pd.DataFrame:
     """What Snakemake measured, one row a job.
 
     Returns:
-        Columns: step (the first part of the file's path), s, cpu_time (seconds), max_rss (MB);
-        what a job was too short to measure is NaN.
+        Columns: step (the first part of the file's path), job (the file's name), ended (Unix
+        time), s, cpu_time (seconds), max_rss (MB); what a job was too short to measure is NaN.
     """
     rows = []
     for path in sorted(folder.rglob("*.jsonl")):
         step = path.relative_to(folder).parts[0].removesuffix(".jsonl")
         if step != OWN_STEP:
             lines = path.read_text(encoding="utf-8").splitlines()
-            rows += [{"step": step, **json.loads(line)} for line in lines]
+            job = {"step": step, "job": path.stem, "ended": path.stat().st_mtime}
+            rows += [job | json.loads(line) for line in lines]
     columns = ["s", "cpu_time", "max_rss"]
-    frame = pd.DataFrame(rows, columns=["step", *columns])
+    frame = pd.DataFrame(rows, columns=["step", "job", "ended", *columns])
     frame[columns] = frame[columns].apply(pd.to_numeric, errors="coerce")
     return frame

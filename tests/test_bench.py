@@ -275,7 +275,7 @@ def test_chart_shows_rates_and_shares(measured: list[Measurement]) -> None:
         "vaelab, bf16": 29.0,
         "matrix products alone, bf16": 40.0,
     }
-    assert "(4.8×)" in "".join(text.get_text() for text in left.texts)  # 29 000 / 6 000
+    assert "29.0  (5.0×)" in "".join(text.get_text() for text in left.texts)
     assert sorted(bar.get_width() for bar in right.patches) == pytest.approx([72.5, 90.0])
 
 

@@ -96,7 +96,8 @@ def summary(
 
     Returns:
         machine; notes; ratios: rows (what, processes, ratio), None where a peer is missing;
-        rates: rows (network, way, precision, processes, samples_per_second, of_bound).
+        rates: rows (network, way, precision, processes, samples_per_second, of_bound,
+        of_report), the latter two None where they say nothing.
     """
     rates = median_rates(measurements)
     processes = sorted({m.processes for m in measurements})
@@ -113,21 +114,21 @@ def summary(
         for what, over, under in wanted
         for number in processes
     ]
-    rows = [
-        {
-            "network": network,
-            "way": kind,
-            "precision": precision,
-            "processes": number,
-            "samples_per_second": rate,
-            "of_bound": median_ratio(
-                measurements, (kind, precision), ("bound", precision), network, number
-            )
-            if kind == "ours"
-            else None,
-        }
-        for (network, kind, precision, number), rate in rates.items()
-    ]
+    rows = []
+    for (network, kind, precision, number), rate in rates.items():
+        way, report = (kind, precision), ("report", "fp32")
+        of_bound = median_ratio(measurements, way, ("bound", precision), network, number)
+        rows.append(
+            {
+                "network": network,
+                "way": kind,
+                "precision": precision,
+                "processes": number,
+                "samples_per_second": rate,
+                "of_bound": of_bound if kind == "ours" else None,
+                "of_report": median_ratio(measurements, way, report, network, number),
+            }
+        )
     return {"machine": machine, "notes": list(notes), "ratios": ratios, "rates": rows}
 
 
@@ -201,15 +202,14 @@ def draw(result: dict[str, Any]) -> Figure:
         color=[colours.get(row["way"], VERMILION) for row in compared],
         height=0.7,
     )
-    base = next((r["samples_per_second"] for r in compared if r["way"] == "report"), None)
     for position, row in enumerate(compared):
         rate = row["samples_per_second"]
-        text = f" {rate / 1000:.1f}" + (f"  ({rate / base:.1f}×)" if base else "")
+        times = "" if row["of_report"] is None else f"  ({row['of_report']:.1f}×)"
+        text = f" {rate / 1000:.1f}{times}"
         left.text(rate / 1000, position, text, va="center", fontsize=7, color=MUTED)
     left.set_title("h = [500, 500, 3], one core")
-    left.set_xlabel(
-        "thousand samples/s" + ("  (times the report's way)" if base else ""),
-    )
+    against = any(row["of_report"] is not None for row in compared)
+    left.set_xlabel("thousand samples/s" + "  (times the report's way)" * against)
     left.set_xlim(0, 1.3 * max(row["samples_per_second"] for row in compared) / 1000)
 
     labels = [f"{SHORT[row['network']]}, {row['precision']}" for row in ours]

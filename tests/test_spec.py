@@ -523,6 +523,19 @@ def test_probes_do_not_take_the_overrides_of_one_listed_run() -> None:
     assert runs.run("arch_400_30_7-s0").spec.samples == 1000
 
 
+def test_a_run_under_another_name_is_asked_for_by_its_own() -> None:
+    """In quick the first network of Table 1 and the largest of Table 2 are one training."""
+    runs = runs_of("quick", seeds=[0, 3])
+    assert runs.alias["arch_500_500_3"] == ("vae-s0", "vae-s3")
+    with pytest.raises(VaelabError, match=r"arch_500_500_3-s3 is the same training as vae-s3"):
+        runs.run("arch_500_500_3-s3")
+
+
+def test_a_seed_that_is_not_set_is_named() -> None:
+    with pytest.raises(VaelabError, match=r"vae is trained with seeds \[0\] \(setting seeds\)"):
+        runs_of("quick").run("vae-s7")
+
+
 @pytest.mark.parametrize(
     "run_id", ["vea-s0", "vae", "arch_-s0", "arch_0_3-s0", "arch_500_3", "arch_5_-s0", "arch_a-s0"]
 )

@@ -278,12 +278,18 @@ class Runs:
         """The run behind an id: one of the table, or a probe `arch_<widths>-s<seed>`.
 
         Raises:
-            VaelabError: neither, with the list of known names; or a probe, and no run to make it
-                from.
+            VaelabError: neither, with the list of known names; a run that is trained under another
+                name, or not with that seed; or a probe, and no run to make it from.
         """
         for known in (self.by_id, self.apart):
             if run_id in known:
                 return known[run_id]
+        name, _, seed = run_id.rpartition("-s")
+        if name in self.alias:
+            twins = dict(zip(map(str, self.seeds), self.alias[name], strict=True))
+            if seed in twins:
+                raise VaelabError(f"{run_id} is the same training as {twins[seed]}; ask for that")
+            raise VaelabError(f"{name} is trained with seeds {list(self.seeds)} (setting seeds)")
         match = re.fullmatch(r"arch_((?:[1-9]\d*_)*)([1-9]\d*)-s(\d+)", run_id)
         if match is None:
             known = ", ".join(sorted(self.alias))
@@ -295,7 +301,7 @@ class Runs:
             )
         hidden = tuple(int(width) for width in match[1].split("_") if width)
         spec = self.probe.model_copy(update={"hidden": hidden, "latent_dim": int(match[2])})
-        return Run(run_id.rsplit("-s", 1)[0], int(match[3]), spec)
+        return Run(name, int(seed), spec)
 
 
 def resolve(config: Config, root: Path = Path()) -> Runs:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import requests
-
 from vaelab import __version__
 from vaelab.data.formats import SIZE_LIMIT, Kind, content_sha256
 from vaelab.errors import VaelabError
@@ -196,6 +194,9 @@ class HttpSource:
 
     def read(self, file: DataFile, name: str) -> bytes:
         """Download into memory: what is killed half-way leaves nothing behind."""
+        # Imported here because every training would wait for it and few download anything.
+        import requests
+
         received = bytearray()
         response: requests.Response | None = None
         deadline = time.monotonic() + DOWNLOAD_SECONDS

@@ -49,8 +49,9 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/vaelab fetch mnist frey
 	$(BIN)/vaelab bench
 
+# Two processes: one runs whole workflows, the other everything else.
 test: setup-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import pytest
 from workflow_project import Project, commit, copy_project
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the files over the processes of `-n 2`; those that share the run stay together.
 

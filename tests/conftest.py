@@ -9,25 +9,18 @@ import pytest
 
 from workflow_project import Project, commit, copy_project
 
-SHARED_RUN = "finished_smoke"
-"""The group of the files whose tests use that run; they state it in `pytestmark`."""
 
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """With `--dist loadgroup` a file's tests stay in one process, and so do a group's."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the run comes first, for it takes the longest."""
+    """Spread the files over the processes of `-n 2`; those that share the run stay together.
 
-    def shares(item: pytest.Item) -> bool:
-        marker = item.get_closest_marker("xdist_group")
-        return marker is not None and marker.args == (SHARED_RUN,)
-
-    assert all(shares(item) for item in items if "finished_smoke" in item.fixturenames)
-    items.sort(key=lambda item: not shares(item))
+    They come first, for together they take the longest.
+    """
+    sharing = {item.path for item in items if "finished_smoke" in item.fixturenames}
+    for item in items:
+        group = "finished_smoke" if item.path in sharing else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path not in sharing)
 
 
 @pytest.fixture(scope="session")

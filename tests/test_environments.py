@@ -13,8 +13,6 @@ import yaml
 
 from workflow_project import ROOT, Project, copy_project
 
-pytestmark = pytest.mark.xdist_group("finished_smoke")
-
 ENVS = ROOT / "envs"
 CONDA = ("--software-deployment-method", "conda")
 SMOKE = ("--config", "preset=smoke")

@@ -21,10 +21,7 @@ from slurm_cluster import NODES, Cluster, cluster, missing, wait_until
 from workflow_project import OUTPUT, Project, copy_project, kill
 
 REASON = missing()
-pytestmark = [
-    pytest.mark.skipif(REASON is not None, reason=str(REASON)),
-    pytest.mark.xdist_group("finished_smoke"),
-]
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 SMOKE = ("--config", "preset=smoke")
 # This Slurm answers at once, and its nodes share one disk.

@@ -28,8 +28,6 @@ from PIL import Image
 from vaelab.figures import FIGURES
 from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project, holders, kill, preset_rows
 
-pytestmark = pytest.mark.xdist_group("finished_smoke")
-
 SMOKE = ("--config", "preset=smoke")
 # Loose enough for the largest of these small models, tight enough for some not to pass.
 SEARCH = "search={width_max: 8, latent_max: 2, recon: 205.8, kl: 3.0}"

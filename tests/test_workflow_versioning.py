@@ -20,7 +20,7 @@ TRAINING = re.compile(
     r"^(?:local)?rule (train|train_likelihood|classifier|fetch_\w+):", re.MULTILINE
 )
 
-pytestmark = [needs_dvc, pytest.mark.xdist_group("finished_smoke")]
+pytestmark = needs_dvc
 
 
 def rebuilt(project: Project) -> dict[str, str]:

@@ -51,7 +51,7 @@ bench: $(VENV)/.installed-bench
 
 # Two processes: one runs whole workflows, the other everything else.
 test: setup-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from workflow_project import Project, commit, copy_project
 
+SHARING = {
+    "test_environments.py",
+    "test_slurm.py",
+    "test_workflow_smoke.py",
+    "test_workflow_versioning.py",
+}
+"""Files whose tests use the run that is shared."""
 
-@pytest.hookimpl(tryfirst=True)
+
+class Scheduling(LoadFileScheduling):
+    """With `-n 2 --dist loadfile` a file's tests stay in one process, and so do these files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "sharing" if Path(file).name in SHARING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """The scheduling of `--dist loadfile`."""
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files over the processes of `-n 2`; those that share the run stay together.
-
-    They come first, for together they take the longest.
-    """
-    sharing = {item.path for item in items if "finished_smoke" in item.fixturenames}
-    for item in items:
-        group = "finished_smoke" if item.path in sharing else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path not in sharing)
+    """What shares the run comes first, for it takes the longest."""
+    sharing = {item.path.name for item in items if "finished_smoke" in item.fixturenames}
+    assert sharing <= SHARING
+    items.sort(key=lambda item: item.path.name not in SHARING)
 
 
 @pytest.fixture(scope="session")

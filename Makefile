@@ -51,7 +51,7 @@ bench: $(VENV)/.installed-bench
 
 # Two processes: one runs whole workflows, the other everything else.
 test: setup-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev
 	$(BIN)/ruff check .

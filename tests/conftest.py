@@ -21,7 +21,7 @@ SHARING = {
 
 
 class Scheduling(LoadFileScheduling):
-    """With `-n 2 --dist loadfile` a file's tests stay in one process, and so do these files."""
+    """With `--dist loadfile` a file's tests stay in one process, and so do these files."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)

@@ -56,6 +56,8 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
 KillWait=5
+# A command waits so long for a controller that is away; on a busy machine it takes its time.
+MessageTimeout=60
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test lint restore publish yardstick bench setup setup-dev setup-dvc clean
+.PHONY: all test test-slurm lint restore publish yardstick bench setup setup-dev setup-dvc clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -48,6 +48,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed envs/requirements-bench.txt
 bench: $(VENV)/.installed-bench
 	$(BIN)/vaelab fetch mnist frey
 	$(BIN)/vaelab bench
+
+# `all` on a Slurm of three nodes that is disturbed on the way, as root; ten minutes.
+test-slurm: setup-dev
+	VAELAB_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
 
 # Two processes: one runs whole workflows, the other everything else.
 test: setup-dev

@@ -190,5 +190,19 @@ def save(figure: Figure, path_png: Path | str, with_vector: bool) -> None:
         with atomic_path(path_png) as temporary:
             image.save(temporary, format="png", optimize=True, dpi=(DPI, DPI))
         if with_vector:
+            _settle(figure)
             with atomic_path(path_png.with_suffix(".svg")) as temporary:
                 figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the panels out for an SVG, to the millionth of the figure.
+
+    The layout's solver meets the panels in an order that differs from process to process, and so
+    do the last bits of their places, of which SVG makes identifiers.
+    """
+    figure.set_dpi(72)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(tuple(np.round(axes.get_position().bounds, 6)))

@@ -373,11 +373,11 @@ def test_baselines_are_all_switched_on_or_none_or_those_named() -> None:
     assert "wakesleep_frey_d5" in some.used_by["figure_02"]
 
 
-def test_small_presets_train_each_baseline_method() -> None:
-    for preset in ("smoke", "quick"):
+def test_small_presets_train_some_baselines() -> None:
+    for preset, methods in (("smoke", {"wake_sleep", "mcem"}), ("quick", {"wake_sleep"})):
         runs = runs_of(preset)
-        methods = {spec_of(runs, name).method for name in BASELINES & set(runs.alias)}
-        assert methods == {"wake_sleep", "mcem"}, preset
+        found = {spec_of(runs, name).method for name in BASELINES & set(runs.alias)}
+        assert found == methods, preset
     smoke = runs_of("smoke").used_by.items()
     figures = {target for target, names in smoke if BASELINES & set(names)}
     assert figures == {"figure_01", "figure_02", "figure_03"}

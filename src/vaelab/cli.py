@@ -322,7 +322,13 @@ def show(config: Config, targets: Sequence[str]) -> None:
     click.echo(json.dumps(specs, indent=2))
 
 
-BENCH_FOLDER = "bench"
+def _bench(measure: Callable[..., str], config: Config, **options: Any) -> None:
+    """Print what a benchmark found; its files go to results/bench."""
+    click.echo(measure(config, Path(config.results) / "bench", **options))
+
+
+# Progress of benchmarks, apart from what they find.
+_progress = functools.partial(click.echo, err=True)
 
 
 @main.group(invoke_without_command=True)
@@ -344,9 +350,7 @@ def bench(context: click.Context, config: Config, repeats: int, seconds: float) 
     if context.invoked_subcommand is None:
         from vaelab.bench.speed import bench_speed
 
-        folder = Path(config.results) / BENCH_FOLDER
-        log = functools.partial(click.echo, err=True)
-        click.echo(bench_speed(config, folder, rounds=repeats, seconds=seconds, log=log))
+        _bench(bench_speed, config, rounds=repeats, seconds=seconds, log=_progress)
 
 
 @bench.command()
@@ -359,9 +363,7 @@ def science(config: Config, seeds: int, samples: int) -> None:
     """Train [500, 500, 3] in bf16 and fp32: do they reach the same test -ELBO?"""
     from vaelab.bench.budgets import bench_science
 
-    folder = Path(config.results) / BENCH_FOLDER
-    log = functools.partial(click.echo, err=True)
-    click.echo(bench_science(config, folder, seeds=range(seeds), samples=samples, log=log))
+    _bench(bench_science, config, seeds=range(seeds), samples=samples, log=_progress)
 
 
 @bench.command()
@@ -385,16 +387,8 @@ def quality(config: Config, samples: int, minutes: float, target: float | None) 
     """Time until [500, 500, 3] is as good as the report's: our recipe and its own."""
     from vaelab.bench.budgets import QUALITY, bench_quality
 
-    click.echo(
-        bench_quality(
-            config,
-            Path(config.results) / BENCH_FOLDER,
-            samples=samples,
-            minutes=minutes,
-            quality=QUALITY if target is None else target,
-            log=functools.partial(click.echo, err=True),
-        )
-    )
+    wanted = QUALITY if target is None else target
+    _bench(bench_quality, config, samples=samples, minutes=minutes, quality=wanted, log=_progress)
 
 
 @bench.command()
@@ -412,9 +406,7 @@ def planning(config: Config, sizes: Sequence[int]) -> None:
     """Time `snakemake --dry-run` with run tables of many rows."""
     from vaelab.bench.planning import bench_planning
 
-    folder = Path(config.results) / BENCH_FOLDER
-    log = functools.partial(click.echo, err=True)
-    click.echo(bench_planning(config, folder, sizes=sizes, log=log))
+    _bench(bench_planning, config, sizes=sizes, log=_progress)
 
 
 @bench.command()
@@ -425,8 +417,7 @@ def pipeline(config: Config, cores: int | None) -> None:
     from vaelab.bench import machine
     from vaelab.bench.pipeline import bench_pipeline
 
-    folder = Path(config.results) / BENCH_FOLDER
-    click.echo(bench_pipeline(config, folder, cores=cores or machine.cores()))
+    _bench(bench_pipeline, config, cores=cores or machine.cores())
 
 
 @main.command()

@@ -69,7 +69,6 @@ class WakeSleepGradients(FusedGradients):
         d_mean = (mean - dreamt_z) * torch.exp(-log_var)
         d_log_var = 0.5 * (1.0 - d_mean * (mean - dreamt_z))
         self.backward_encoder(encoded, d_mean / batch, d_log_var / batch)
-        self.flat.collect()
 
 
 class McemGradients(FusedGradients):
@@ -129,4 +128,3 @@ class McemGradients(FusedGradients):
         decoded = self.decoder.forward(z)
         error = self.output_error(decoded[-1], x).mul_(1.0 / len(x))
         self.decoder.backward(error, decoded, need_dx=False)
-        self.flat.collect()

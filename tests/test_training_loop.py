@@ -16,6 +16,7 @@ from toys import FP32, toy_images, toy_spec
 from vaelab.errors import VaelabError
 from vaelab.models import VAE, build
 from vaelab.objectives import elbo_terms
+from vaelab.rng import random_pick, stream_seed
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.loop import (
@@ -26,8 +27,6 @@ from vaelab.training.loop import (
     SHUFFLE,
     _Training,
     learning_rate,
-    random_pick,
-    stream_seed,
     train,
 )
 

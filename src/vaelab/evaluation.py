@@ -24,9 +24,9 @@ from vaelab.estimators import VAEAdapter, encoder_or_fit, importance, log_terms
 from vaelab.models import VAE, VQVAE
 from vaelab.models.code_prior import CodePrior
 from vaelab.objectives import vq_terms
+from vaelab.rng import random_pick, stream_seed
 from vaelab.spec import DIGITS, RunSpec
 from vaelab.training.device import Compute
-from vaelab.training.loop import random_pick, stream_seed
 
 # Streams of random numbers, disjoint from those of training.
 POSTERIOR, PRIOR, RANDOM_IMAGES, LIKELIHOOD = range(100, 104)

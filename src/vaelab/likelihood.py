@@ -21,9 +21,9 @@ from vaelab.estimators import (
     kw_appendix_d,
 )
 from vaelab.models import VAE
+from vaelab.rng import random_pick, stream_seed
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
-from vaelab.training.loop import random_pick, stream_seed
 
 Row = dict[str, object]
 

@@ -16,11 +16,11 @@ from vaelab.config import Config
 from vaelab.data import load
 from vaelab.estimators import Estimate, VAEAdapter, importance, log_terms
 from vaelab.io import read_json, write_json
+from vaelab.rng import stream_seed
 from vaelab.run_files import RunFiles
 from vaelab.runner import Log, load_model
 from vaelab.spec import Run
 from vaelab.training.device import configure_process
-from vaelab.training.loop import stream_seed
 
 NAME = "yardstick"
 LITERATURE = (86.3, 87.8)

@@ -21,6 +21,7 @@ from vaelab.errors import VaelabError
 from vaelab.estimators import encoder_or_fit
 from vaelab.models import VAE, VQVAE, build
 from vaelab.objectives import elbo_terms, vq_terms
+from vaelab.rng import random_pick, stream_seed
 from vaelab.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
@@ -41,23 +42,6 @@ FITTED_IMAGES = 100
 
 # Steps between two looks at whether the weights are still finite.
 FINITE_EVERY = 200
-
-
-def stream_seed(seed: int, stream: int, counter: int = 0) -> int:
-    """A 63-bit seed for one stream of a run."""
-    words = np.random.SeedSequence([seed, stream, counter]).generate_state(2, np.uint32)
-    return (int(words[0]) << 31) ^ int(words[1])
-
-
-def random_pick(total: int, n: int, stream: int) -> np.ndarray:
-    """Sorted indices of n (at most `total`) images, drawn once for all runs and seeds.
-
-    MNIST's first thousand, and any regular pick of its alternating sources, are easier or
-    harder than the whole by several nats.
-    """
-    # Counter 1: the stream itself is the noise that goes with the images.
-    rng = np.random.default_rng(stream_seed(0, stream, 1))
-    return np.sort(rng.choice(total, min(n, total), replace=False))
 
 
 def learning_rate(spec: RunSpec, seen: int) -> float:

@@ -32,7 +32,7 @@ from vaelab.io import write_json
 from vaelab.results import Results
 from vaelab.review import accounting, explorer, formatting, media, searching, tabulating
 from vaelab.review.charts import END_COLUMNS, as_plotly, curve_figures
-from vaelab.review.collect import other_claims, write_page
+from vaelab.review.collect import write_page
 from vaelab.review.page import style_sheet
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -364,8 +364,9 @@ def test_page_without_search_pictures_and_two_dimensional_models(tmp_path: Path)
 def test_page_of_a_preset_is_built_from_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
     results = write_folder(folder)
+    config = Config(preset="quick", results=str(tmp_path))
     with pytest.raises(VaelabError, match="run `vaelab claims` first"):
-        write_page(Config(preset="quick"), results)
+        write_page(config, results)
     judged = claims()
     judged.to_csv(folder / "claims.csv", index=False)
     for preset in ("paper", "smoke"):
@@ -376,7 +377,7 @@ def test_page_of_a_preset_is_built_from_its_files(tmp_path: Path) -> None:
     (benchmarks / "train" / "vae-s0.jsonl").write_text('{"s": 60, "cpu_time": 30, "max_rss": 5}\n')
     (benchmarks / "page.jsonl").write_text('{"s": 9, "cpu_time": 9, "max_rss": 9}\n')
     (benchmarks / "claims.jsonl").write_text('{"s": 0.1, "cpu_time": "NA", "max_rss": "NA"}\n')
-    path = write_page(Config(preset="quick"), results)
+    path = write_page(config, results)
     assert path == folder / "index.html"
     page = parse(path.read_text(encoding="utf-8"))
     assert "Of 3 claims judged under both quick and paper, 1 hold in both." in (
@@ -393,7 +394,9 @@ def test_smoke_is_compared_with_nothing(tmp_path: Path) -> None:
     for preset in ("paper", "smoke"):
         (tmp_path / preset).mkdir()
         claims().to_csv(tmp_path / preset / "claims.csv", index=False)
-    assert other_claims(tmp_path / "smoke") == {}
+    for preset, elsewhere in (("smoke", []), ("paper", []), ("quick", ["paper"])):
+        found = Config(preset=preset, results=str(tmp_path)).judged_elsewhere
+        assert [path.parent.name for path in found] == elsewhere
 
 
 # Hostile text ------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Callable[[Dataset], None]:
             assert name == mnist.name
             return mnist
 
+        runner._read_once.cache_clear()
         monkeypatch.setattr(runner, "load", load)
 
     use(toy_images())

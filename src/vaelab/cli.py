@@ -137,9 +137,10 @@ def fetch(config: Config, datasets: Sequence[str]) -> None:
 @configured
 def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> None:
     """Train RUNS (names of config/runs.tsv, or ids such as vae-s0)."""
+    chosen = _runs(config, runs)
     from vaelab.runner import evaluate_run, train_run
 
-    for run in _runs(config, runs):
+    for run in chosen:
         train_run(config, run, threads=threads, log=click.echo)
         if evaluate:
             evaluate_run(config, run, threads=threads, log=click.echo)
@@ -151,9 +152,10 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
 @configured
 def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
     """Measure trained RUNS: bounds, log-likelihoods, image grids, latent codes."""
+    chosen = _runs(config, runs)
     from vaelab.runner import evaluate_run
 
-    for run in _runs(config, runs):
+    for run in chosen:
         evaluate_run(config, run, threads=threads, log=click.echo)
 
 

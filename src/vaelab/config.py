@@ -18,6 +18,8 @@ from vaelab.errors import VaelabError
 
 CONFIG_FILE = Path("config/config.yaml")
 PRESET_FOLDER = Path("config/presets")
+# A preset whose numbers mean nothing is compared with no other.
+MEANINGLESS = "smoke"
 
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
@@ -238,6 +240,17 @@ class Config(Settings):
     def folder(self) -> Path:
         """results/<preset>."""
         return Path(self.results) / self.preset
+
+    @property
+    def judged_elsewhere(self) -> list[Path]:
+        """claims.csv of the other presets that have one: other recipes, same claims."""
+        if self.preset == MEANINGLESS:
+            return []
+        return [
+            path
+            for path in sorted(Path(self.results).glob("*/claims.csv"))
+            if path.parent.name not in (self.preset, MEANINGLESS)
+        ]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vaelab.config import MEANINGLESS
 from vaelab.errors import VaelabError
 from vaelab.io import read_json
 
@@ -171,7 +172,7 @@ def describe_samples(samples: Iterable[int]) -> str:
 def alarms(results: Results, names: Iterable[str]) -> list[str]:
     """What a reader must know before believing anything drawn from the named runs."""
     lines = []
-    if results.preset == "smoke":
+    if results.preset == MEANINGLESS:
         lines.append("smoke preset: numbers are meaningless")
     if results.synthetic(names):
         lines.append("synthetic faces, not Frey Face")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +197,15 @@ def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
 
 
 def _dataset(config: Config, run: Run) -> Dataset:
-    return load(
-        run.spec.dataset,
-        Path(config.data.root),
-        allow_synthetic=config.data.frey.fallback == "synthetic",
+    return _read_once(
+        run.spec.dataset, Path(config.data.root), config.data.frey.fallback == "synthetic"
     )
+
+
+@lru_cache(maxsize=1)
+def _read_once(name: str, root: Path, allow_synthetic: bool) -> Dataset:
+    """A dataset, read and verified once for both stages of a run."""
+    return load(name, root, allow_synthetic=allow_synthetic)
 
 
 def _core_seconds() -> float:

@@ -42,6 +42,8 @@ rule page:
         FIGURE_FILES,
         TABLE_FILES,
         weights(RUNS.ids(RUNS.used_by.get("figure_13", ()))),
+        # The page sets the verdicts of other presets beside its own.
+        [str(path) for path in CONFIG.judged_elsewhere],
     output:
         report(
             f"{RESULTS}/index.html",

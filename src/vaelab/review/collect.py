@@ -15,8 +15,6 @@ from vaelab.io import read_json
 from vaelab.results import Results
 from vaelab.review.page import build_page
 
-#: A preset whose numbers mean nothing is compared with no other.
-MEANINGLESS = "smoke"
 #: The page's own cost is not known before it is written; a second build must not differ.
 OWN_STEP = "page"
 
@@ -41,7 +39,9 @@ def write_page(config: Config, results: Results) -> Path:
         benchmarks=read_benchmarks(folder / "benchmarks"),
         config=config.model_dump(mode="json"),
         out=out,
-        other_claims=other_claims(folder),
+        other_claims={
+            path.parent.name: read_claims(path.parent) for path in config.judged_elsewhere
+        },
     )
     return out
 
@@ -56,17 +56,6 @@ def read_claims(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise VaelabError(f"{path} does not exist; run `vaelab claims` first")
     return pd.read_csv(path, keep_default_na=False)
-
-
-def other_claims(folder: Path) -> dict[str, pd.DataFrame]:
-    """Claims of the other presets that have been judged, by preset."""
-    if folder.name == MEANINGLESS:
-        return {}
-    return {
-        path.parent.name: read_claims(path.parent)
-        for path in sorted(folder.parent.glob("*/claims.csv"))
-        if path.parent.name not in (folder.name, MEANINGLESS)
-    }
 
 
 def read_benchmarks(folder: Path) -> pd.DataFrame:

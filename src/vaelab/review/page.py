@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from vaelab import report_numbers
 from vaelab.claims import Evidence
+from vaelab.config import MEANINGLESS
 from vaelab.errata import Erratum
 from vaelab.figures import FIGURES
 from vaelab.figures.style import DIGIT_COLOURS
@@ -175,7 +176,7 @@ def style_sheet() -> str:
 def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """What a reader must know before believing anything below."""
     found = []
-    if results.preset == "smoke":
+    if results.preset == MEANINGLESS:
         found.append(
             (
                 "These numbers are meaningless.",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from vaelab import quality
+from vaelab.config import Config
 from vaelab.errors import VaelabError
 from vaelab.models.classifier import (
     FEATURES,
@@ -63,6 +67,21 @@ def test_the_process_s_own_random_numbers_do_not_matter(trained):
     torch.manual_seed(12345)
     again = train_classifier(*toy_digits(600, 0), epochs=4, seed=0)
     assert all(torch.equal(trained[key], again[key]) for key in trained)
+
+
+def test_settings_reach_the_training(tmp_path, monkeypatch):
+    images, labels = toy_digits(1200, 0)
+    data = SimpleNamespace(train_images=images, train_labels=labels)
+    monkeypatch.setattr(quality, "load", lambda name, root: data)
+    monkeypatch.setattr(quality, "configure_process", lambda threads: None)
+    settings = {"epochs": 1, "images": 1000}
+    config = Config(results=str(tmp_path), precision="fp32", classifier=settings)
+    lines: list[str] = []
+    quality.train_and_save_classifier(config, log=lines.append)
+    wanted = train_classifier(images[:1000], labels[:1000], epochs=1, seed=0)
+    found = load_classifier(tmp_path / "quick/checkpoints/classifier.safetensors").state_dict()
+    assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+    assert lines == ["classifier: 1 epochs"]
 
 
 def test_bf16_learns_too():

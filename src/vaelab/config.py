@@ -174,7 +174,10 @@ class SearchSettings(Settings):
 class ClassifierSettings(Settings):
     """The digit classifier behind the measures of generation."""
 
-    epochs: int = Field(2, ge=1, description="Passes over the 60 000 training images.")
+    epochs: int = Field(2, ge=1, description="Passes over the training images.")
+    images: int | None = Field(
+        None, ge=1000, description="Only the first n training images; empty for all 60 000."
+    )
 
 
 class Config(Settings):

@@ -31,19 +31,20 @@ def classifier_path(config: Config) -> Path:
 def train_and_save_classifier(
     config: Config, *, threads: int = 1, log: Callable[[str], None] = print
 ) -> None:
-    """Train the digit classifier on MNIST's 60 000 training images."""
+    """Train the digit classifier on MNIST's training images."""
     configure_process(threads)
+    settings = config.classifier
     data = load("mnist", config.data.root)
     state = train_classifier(
-        data.train_images,
-        data.train_labels,
-        epochs=config.classifier.epochs,
+        data.train_images[: settings.images],
+        data.train_labels[: settings.images],
+        epochs=settings.epochs,
         seed=CLASSIFIER_SEED,
         threads=threads,
         precision=resolve_compute("cpu", config.precision).precision,
     )
     save_classifier(classifier_path(config), state)
-    log(f"classifier: {config.classifier.epochs} epochs")
+    log(f"classifier: {settings.epochs} epochs")
 
 
 def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:

@@ -23,7 +23,7 @@ rule classifier:
         mem_mb=growing(1500),
         runtime=growing(60),
     params:
-        epochs=CONFIG.classifier.epochs,
+        classifier=CONFIG.classifier.model_dump_json(),
     shell:
         "vaelab classifier --threads {threads} > {log} 2>&1"
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from toys import FP32, toy_images, toy_spec
 from vaelab.errors import VaelabError
 from vaelab.models import VAE, build
 from vaelab.objectives import elbo_terms
-from vaelab.rng import random_pick, stream_seed
+from vaelab.rng import representative, stream_seed
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.loop import (
@@ -98,14 +97,18 @@ def test_steps_by_hand(name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0.01 * moved)
 
 
-def test_history_is_of_fixed_random_images_with_fixed_noise() -> None:
+def test_history_is_of_representative_images_with_fixed_noise() -> None:
     spec = toy_spec(condition="onehot", beta=3.0, history_images=15)
     training = _Training("a", spec, SEED, DATA, FP32)
     training.step()
     row = training.log_history()
     eps = torch.randn(15, spec.latent_dim, generator=stream(0, HISTORY))
-    for split, labels in (("train", DATA.train_labels), ("test", DATA.test_labels)):
-        chosen = random_pick(len(labels), 15, HISTORY)
+    everything = {
+        "train": (DATA.train_images, DATA.train_labels),
+        "test": (DATA.test_images, DATA.test_labels),
+    }
+    for split, (images, labels) in everything.items():
+        chosen = representative(images, 15, HISTORY)
         c = condition(training.model, spec, labels[chosen])
         with torch.no_grad():
             terms = elbo_terms(training.model, pixels(split, chosen), c, eps)
@@ -130,18 +133,6 @@ def test_images_and_noise_of_the_history_are_the_same_for_every_seed() -> None:
     for split in ("train", "test"):
         assert torch.equal(one.probes[split][0], two.probes[split][0])
         assert torch.equal(one.probes[split][2], two.probes[split][2])
-
-
-def test_random_pick_is_a_fixed_sample_without_order_or_repetition() -> None:
-    picked = random_pick(60_000, 1000, HISTORY)
-    assert np.array_equal(picked, random_pick(60_000, 1000, HISTORY))
-    assert not np.array_equal(picked, random_pick(60_000, 1000, HISTORY + 1))
-    assert len(set(picked.tolist())) == 1000
-    assert np.array_equal(picked, np.sort(picked))
-    # Uniform: thirds of the range and even numbers are hit as often as chance allows.
-    assert np.bincount(picked // 20_000) == pytest.approx(1000 / 3, abs=60)
-    assert (picked % 2 == 0).sum() == pytest.approx(500, abs=64)
-    assert random_pick(5, 1000, HISTORY).tolist() == [0, 1, 2, 3, 4]
 
 
 def finished(spec: RunSpec, folder: Path, compute: Compute = FP32) -> dict[str, Tensor]:

@@ -110,7 +110,9 @@ class HistorySettings(Settings):
 
     points: int = Field(30, ge=2, description="Log-spaced evaluations, first and last included.")
     images: int = Field(
-        1000, ge=1, description="Training and test images, picked at random once for all runs."
+        1000,
+        ge=1,
+        description="Training and test images, the same for all runs.",
     )
 
 
@@ -131,7 +133,7 @@ class LikelihoodSettings(Settings):
     """Figure 3: marginal likelihood over training, from snapshots of the weights."""
 
     snapshots: int = Field(16, ge=2, description="Snapshots, equally spaced in samples.")
-    images: int = Field(1000, ge=1, description="Training and test images, picked at random.")
+    images: int = Field(1000, ge=1, description="Training and test images that stand for all.")
     curve_samples: int = Field(50, ge=1, description="Latent samples per image along the curve.")
     importance_samples: int = Field(
         100, ge=1, description="Latent samples per image of importance sampling along the curve."

@@ -24,7 +24,7 @@ from vaelab.estimators import VAEAdapter, encoder_or_fit, importance, log_terms
 from vaelab.models import VAE, VQVAE
 from vaelab.models.code_prior import CodePrior
 from vaelab.objectives import vq_terms
-from vaelab.rng import random_pick, stream_seed
+from vaelab.rng import representative, stream_seed
 from vaelab.spec import DIGITS, RunSpec
 from vaelab.training.device import Compute
 
@@ -117,7 +117,7 @@ class _Evaluation:
 
     def random_images(self) -> np.ndarray:
         """100 random test images, the same for every run (the report's Figure 4)."""
-        return random_pick(len(self.splits["test"][0]), GRID, RANDOM_IMAGES)
+        return representative(self.splits["test"][0], GRID, RANDOM_IMAGES)
 
 
 class _EvaluateVAE(_Evaluation):
@@ -211,8 +211,8 @@ class _EvaluateVAE(_Evaluation):
         return numbers, posterior
 
     def likelihood(self) -> dict[str, Any]:
-        """Importance-sampling estimate of -log p(x) over test images picked at random."""
-        index = random_pick(len(self.splits["test"][0]), self.settings.nll_images, LIKELIHOOD)
+        """Importance-sampling estimate of -log p(x) over test images that stand for all."""
+        index = representative(self.splits["test"][0], self.settings.nll_images, LIKELIHOOD)
         terms = log_terms(
             self.adapter,
             self.images("test", index),

@@ -21,7 +21,7 @@ from vaelab.estimators import (
     kw_appendix_d,
 )
 from vaelab.models import VAE
-from vaelab.rng import random_pick, stream_seed
+from vaelab.rng import representative, stream_seed
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
 
@@ -43,7 +43,7 @@ def likelihood_tables(
     settings: LikelihoodSettings,
     compute: Compute,
 ) -> tuple[list[Row], list[Row]]:
-    """Estimates of mean log p(x) over training and test images picked at random.
+    """Estimates of mean log p(x) over training and test images that stand for all.
 
     The images and the noise are the same for every snapshot, so the curves show the models'
     change and not a new draw of images, as the report's do.
@@ -141,7 +141,7 @@ def _row(name: str, estimate: Estimate) -> Row:
 
 
 def _batch(pixels: np.ndarray, images: int, device: torch.device) -> Tensor:
-    chosen = pixels[random_pick(len(pixels), images, CURVE)]
+    chosen = pixels[representative(pixels, images, CURVE)]
     return torch.from_numpy(chosen.astype(np.float32) / 255.0).to(device)
 
 

@@ -11,12 +11,26 @@ def stream_seed(seed: int, stream: int, counter: int = 0) -> int:
     return (int(words[0]) << 31) ^ int(words[1])
 
 
-def random_pick(total: int, n: int, stream: int) -> np.ndarray:
-    """Sorted indices of n (at most `total`) images, drawn once for all runs and seeds.
+def representative(images: np.ndarray, n: int, stream: int) -> np.ndarray:
+    """Sorted indices of n (at most all) images that stand for all, drawn once for all runs.
 
-    MNIST's first thousand, and any regular pick of its alternating sources, are easier or
-    harder than the whole by several nats.
+    The images are ordered by how much there is to draw, their total variation, and one is drawn
+    from each of n equal parts of that order. Total variation explains half to three quarters of
+    what images differ by in their ELBO, so that n images give the mean as well as twice as many
+    that are drawn from all alike, or more. MNIST's first thousand, and any regular pick of its
+    alternating sources, are easier or harder than the whole by several nats.
+
+    Args:
+        images: uint8 (N, P).
+        n: images wanted.
+        stream: number of the stream of random numbers.
     """
+    if n >= len(images):
+        return np.arange(len(images))
+    # Along the rows only: the columns would say the same.
+    detail = np.abs(np.diff(images.astype(np.int16), axis=1)).sum(axis=1, dtype=np.int64)
+    order = np.argsort(detail, kind="stable")
+    parts = np.linspace(0, len(images), n + 1).astype(np.int64)
     # Counter 1: the stream itself is the noise that goes with the images.
     rng = np.random.default_rng(stream_seed(0, stream, 1))
-    return np.sort(rng.choice(total, min(n, total), replace=False))
+    return np.sort(order[rng.integers(parts[:-1], parts[1:])])

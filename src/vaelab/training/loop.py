@@ -21,7 +21,7 @@ from vaelab.errors import VaelabError
 from vaelab.estimators import encoder_or_fit
 from vaelab.models import VAE, VQVAE, build
 from vaelab.objectives import elbo_terms, vq_terms
-from vaelab.rng import random_pick, stream_seed
+from vaelab.rng import representative, stream_seed
 from vaelab.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
@@ -148,7 +148,7 @@ class _Training:
         wanted = self.spec.history_images
         if self.spec.method == "mcem":
             wanted = min(wanted, FITTED_IMAGES)
-        chosen = random_pick(len(images), wanted, HISTORY)
+        chosen = representative(images, wanted, HISTORY)
         x = _images(images[chosen], self.compute.device, torch.float32)
         c = None
         if self.spec.condition != "none":

@@ -27,6 +27,7 @@ from vaelab.io import write_json
 from vaelab.report_numbers import TABLE_1, TABLE_3, architecture_rows
 from vaelab.results import Results
 from vaelab.search import run_name
+from vaelab.tables import markdown
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 # Statements about the literature or about definitions: no run can change them.
@@ -672,6 +673,19 @@ def test_in_the_made_up_world_all_claims_hold(tmp_path):
     assert frame.loc["C31", "item"] == "table_1"
     assert frame.loc["C19", "item"] == ""
     assert "[324, 283, 3]" in frame.loc["C42", "reason"]
+
+
+def test_claims_are_listed_for_readers(tmp_path):
+    frame = claims_frame(write(made_up(), tmp_path / "smoke"))
+    title, _, header, rule, *rows, _, alarm, _, basis = markdown(frame).splitlines()
+    assert title == "## The report's claims"
+    assert header == "|  | claim | verdict | rests on | evidence |"
+    assert len(rows) == len(CLAIMS)
+    assert rows[0].startswith("| C1 | On MNIST the final test ELBO rises")
+    assert " | holds | Figure 1 | Decided by: " in rows[0]
+    assert all(row.replace("\\|", "").count("|") == 6 for row in rows)
+    assert alarm == "**Smoke preset: numbers are meaningless.**"
+    assert basis.startswith("Judged by preset smoke · 1 seed · ")
 
 
 def test_claims_are_numbered_as_in_the_report():

@@ -32,7 +32,7 @@ QUICKLY = ("--latency-wait", "10", "--slurm-init-seconds-before-status-checks", 
 SAME = (
     *("checkpoints/*.safetensors", "runs/*/metrics.json", "runs/*/history.csv"),
     *("runs/*/arrays.npz", "runs/*/likelihood*.csv", "search/*.json"),
-    *("figures/*", "tables/*", "claims.csv", "metrics.json", "measures.json"),
+    *("figures/*", "tables/*", "claims.*", "metrics.json", "measures.json"),
 )
 IN_TIME = 1200
 """Seconds after which something hangs; a quiet machine of two cores needs an eighth of them."""

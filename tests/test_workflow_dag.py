@@ -215,7 +215,14 @@ def test_all_is_the_default_and_plans_everything(plans: dict[str, Plan]) -> None
 
 def test_all_writes_the_files_of_the_contract(plans: dict[str, Plan]) -> None:
     written = {path for job in plans["all"].jobs if "output" in job.fields for path in job.outputs}
-    top = {"claims.csv", "metrics.json", "index.html", "measures.json", "search/decisions.json"}
+    top = {
+        "claims.csv",
+        "claims.md",
+        "metrics.json",
+        "index.html",
+        "measures.json",
+        "search/decisions.json",
+    }
     figures = {f"figures/figure_{number:02d}.png" for number in range(1, 16)}
     names = ("table_1", "table_2", "table_3", "likelihood")
     tables = {f"tables/{name}.{kind}" for name in names for kind in ("csv", "md")}

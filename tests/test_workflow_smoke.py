@@ -87,7 +87,7 @@ def test_files_of_the_contract_are_there(finished: Project) -> None:
     for name in ("table_1", "table_2", "table_3", "likelihood"):
         for kind in ("csv", "md"):
             assert (folder / f"tables/{name}.{kind}").stat().st_size > 500
-    for name in ("claims.csv", "metrics.json", "measures.json", "index.html"):
+    for name in ("claims.csv", "claims.md", "metrics.json", "measures.json", "index.html"):
         assert (folder / name).stat().st_size > 1000
     assert {p.name for p in (folder / "runs").iterdir()} >= {*RUN_IDS}
     left_over = [*folder.rglob(".*.tmp"), *(folder / "checkpoints/.resume").glob("*")]
@@ -642,7 +642,7 @@ def test_one_core_gives_the_bytes_of_two(
 def test_results_rest_on_no_clock(finished: Project) -> None:
     """Tables and claims are the same bytes when every training had taken twice as long."""
     folder = results(finished)
-    written = sorted([folder / "claims.csv", *(folder / "tables").iterdir()])
+    written = sorted([*folder.glob("claims.*"), *(folder / "tables").iterdir()])
     before = {path.name: sha256(path) for path in written}
     originals = {path: path.read_bytes() for path in (*written, *folder.glob("runs/*/*.json"))}
     for path in folder.glob("runs/*/*.json"):

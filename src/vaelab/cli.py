@@ -254,13 +254,12 @@ def search(config: Config, step: int | None, summary: bool) -> None:
 @main.command()
 @configured
 def claims(config: Config) -> None:
-    """Judge every claim of the report (claims.csv)."""
+    """Judge every claim of the report (claims.csv and .md)."""
     from vaelab.claims import Evidence, claims_frame
-    from vaelab.io import write_csv
+    from vaelab.tables import write_table
 
-    path = config.folder / "claims.csv"
     frame = claims_frame(Evidence.load(_results(config)))
-    write_csv(path, frame)
+    write_table(frame, config.folder / "claims.csv", config.folder / "claims.md")
     for verdict, count in frame["verdict"].value_counts().items():
         click.echo(f"{count} {verdict}")
 

@@ -31,6 +31,11 @@ SPLITS = ("train", "test")
 
 # Headers of the Markdown twins; columns without one are in the CSV alone.
 HEADERS = {
+    "id": "",
+    "statement": "claim",
+    "verdict": "verdict",
+    "where": "rests on",
+    "reason": "evidence",
     "step": "step",
     "our_step": "our step",
     "path": "path",

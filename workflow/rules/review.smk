@@ -1,5 +1,5 @@
 # REQUIRED INPUTS: all results.
-# OUTPUTS: claims.csv (a verdict for every claim of the report), index.html (the results page).
+# OUTPUTS: claims.csv (a verdict for every claim of the report) with a .md twin, index.html (the results page).
 
 
 rule claims:
@@ -8,12 +8,13 @@ rule claims:
         rules.measures.output,
         rules.search.output,
     output:
-        report(
+        csv=report(
             f"{RESULTS}/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
             labels={"item": "Claims C1 to C50", "format": "csv"},
         ),
+        md=f"{RESULTS}/claims.md",
     log:
         f"{RESULTS}/logs/claims.log",
     benchmark:

@@ -227,6 +227,9 @@ class Config(Settings):
     @field_validator("baselines", mode="before")
     @classmethod
     def _switch_or_names(cls, value: object) -> object:
+        # Snakemake's --config hands `true` over as text.
+        if value in ("true", "false"):
+            return value == "true"
         # Without this a wrong value gets one error for each of the two types.
         names = isinstance(value, list) and all(isinstance(name, str) for name in value)
         if not isinstance(value, bool) and not names:

@@ -35,12 +35,20 @@ class FlatOptimizer:
         moments = {"adam": ("exp_avg", "exp_avg_sq"), "adagrad": ("sum",)}[spec.optimizer]
         self.state = {name: torch.zeros_like(flat.master) for name in moments}
         self.state["step"] = torch.zeros((), dtype=torch.float32, device=flat.master.device)
-        self._one_pass = flat.separate and not flat.master.is_cuda
+        self._arrays: list[np.ndarray] = []
+        if flat.separate and not flat.master.is_cuda:
+            # What the compiled step reads and writes; the buffers stay where they are.
+            self._arrays = [
+                flat.master.detach().numpy(),
+                *(self.state[name].numpy() for name in moments),
+                flat.compute_grad.view(torch.uint16).numpy(),
+                flat.compute.view(torch.uint16).numpy(),
+            ]
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Update the weights, in both types, from the gradient in the compute type."""
-        if self._one_pass:
+        if self._arrays:
             self._step_in_one_pass(learning_rate)
         else:
             self.flat.collect()
@@ -51,28 +59,14 @@ class FlatOptimizer:
         # Imported here because the compiler takes a third of a second to load.
         from vaelab.training import kernels
 
-        master = self.flat.master.detach().numpy()
-        gradient = self.flat.compute_grad.view(torch.uint16).numpy()
-        weights = self.flat.compute.view(torch.uint16).numpy()
-        moments = [value.numpy() for name, value in self.state.items() if name != "step"]
         self.state["step"] += 1
         if self.spec.optimizer == "adagrad":
-            kernels.adagrad_bf16(
-                master,
-                *moments,
-                gradient,
-                weights,
-                np.float32(learning_rate),
-                np.float32(ADAGRAD_EPS),
-            )
+            kernels.adagrad_bf16(*self._arrays, np.float32(learning_rate), np.float32(ADAGRAD_EPS))
             return
         step = self.state["step"].item()
         beta2 = self.spec.adam_beta2
         kernels.adam_bf16(
-            master,
-            *moments,
-            gradient,
-            weights,
+            *self._arrays,
             np.float32(learning_rate / (1.0 - ADAM_BETA1**step)),
             np.float32(1.0 / math.sqrt(1.0 - beta2**step)),
             np.float32(ADAM_BETA1),

@@ -66,10 +66,11 @@ def likelihood_tables(
         Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
         estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic).
     """
-    images = {
-        "train": dataset.train_images[: spec.train_subset],
-        "test": dataset.test_images,
-    }
+    splits = {"train": dataset.train_images[: spec.train_subset], "test": dataset.test_images}
+    along, at_end = (
+        {split: _batch(pixels, images, compute.device) for split, pixels in splits.items()}
+        for images in (settings.images, settings.final_images)
+    )
     model = model.to(compute.device).eval()
     fitted = FittedAdapter(model, encoder=spec.method != "mcem")
     q = fitted if spec.method == "mcem" else VAEAdapter(model)
@@ -77,8 +78,7 @@ def likelihood_tables(
     for seen, weights in zip(samples, snapshots.to(compute.device), strict=True):
         with torch.no_grad():
             vector_to_parameters(weights, model.parameters())
-        for split, pixels in images.items():
-            x = _batch(pixels, settings.images, compute.device)
+        for split, x in along.items():
             estimates = _cheap(
                 q, fitted, x, settings.curve_samples, settings.importance_samples, CURVE
             )
@@ -86,8 +86,7 @@ def likelihood_tables(
                 {"samples": seen, "split": split, **_row(name, estimate)}
                 for name, estimate in estimates.items()
             ]
-    for split, pixels in images.items():
-        x = _batch(pixels, settings.final_images, compute.device)
+    for split, x in at_end.items():
         generator = _generator(FINAL, compute.device)
         estimates = _cheap(q, fitted, x, settings.final_samples, settings.final_samples, FINAL)
         estimates["kw_d"] = kw_appendix_d(fitted, x, generator, burn_in=BURN_IN)

@@ -257,14 +257,30 @@ def test_missing_table(tmp_path: Path) -> None:
 
 def test_table_without_architectures_has_no_probes(tmp_path: Path) -> None:
     path = write_table(tmp_path / "runs.tsv", [true_rows()["vae"]])
-    config = load_config(overrides={"runs": str(path), "baselines": False}, root=ROOT)
-    config = config.model_copy(update={"training": config.training.model_copy(update={"runs": {}})})
-    runs = resolve(config, tmp_path)
+    runs = resolve(load_config(overrides={"runs": str(path)}, root=ROOT))
     assert runs.run("vae-s0").name == "vae"
     with pytest.raises(
         VaelabError, match="arch_7_3-s0 is a probe.*first run of group architecture"
     ):
         runs.run("arch_7_3-s0")
+
+
+def test_what_a_preset_says_of_single_runs_is_nothing_to_another_table(tmp_path: Path) -> None:
+    rows = true_rows()
+    mine = [rows["vae"] | {"run": "mine"}, rows["bvae_beta2"]]
+    path = write_table(tmp_path / "runs.tsv", mine)
+
+    def resolved(**changes: Any) -> Runs:
+        return resolve(load_config(overrides={"runs": str(path)} | changes, root=ROOT))
+
+    quick = runs_of("quick")
+    assert spec_of(resolved(), "bvae_beta2") == spec_of(quick, "bvae_beta2")
+    assert spec_of(resolved(), "mine") == spec_of(quick, "vae")
+    settings = {"runs": {"mine": {"samples": 7}}}
+    assert spec_of(resolved(training=settings), "mine").samples == 7
+    for changes in ({"training": {"runs": {"nobody": {}}}}, {"baselines": ["nobody"]}):
+        with pytest.raises(VaelabError, match=r"names nobody[,;].*runs\.tsv"):
+            resolved(**changes)
 
 
 # --- What the table says --------------------------------------------------------------------

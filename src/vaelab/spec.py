@@ -165,6 +165,9 @@ class RunRow(BaseModel):
         return value
 
 
+# The table that vaelab's presets are about, wherever results are made.
+OWN_TABLE = Path(__file__).resolve().parents[2] / "config" / "runs.tsv"
+
 # What `used_by` names.
 TARGET = r"(figure_[0-9]{2}|table_[0-9])"
 
@@ -307,17 +310,20 @@ class Runs:
 def resolve(config: Config, root: Path = Path()) -> Runs:
     """Apply the preset's recipe and budget to every row of the run table.
 
+    What a preset says of single runs of vaelab's own table is nothing to another table.
+
     Raises:
-        VaelabError: a bad table, or a preset that names a run which the table lacks.
+        VaelabError: a bad table, or settings that name a run which neither table has.
     """
     rows = read_rows(root / config.runs)
-    unknown = sorted(set(config.training.runs) - {row.run for row in rows})
+    own = read_rows(OWN_TABLE) if OWN_TABLE.is_file() else []
+    unknown = sorted(set(config.training.runs) - {row.run for row in (*rows, *own)})
     if unknown:
         raise VaelabError(
             f"preset {config.preset}: training.runs names {', '.join(unknown)}, "
             f"which {config.runs} lacks"
         )
-    baselines = _baselines(config, rows)
+    baselines = _baselines(config, rows, own)
     by_id: dict[str, Run] = {}
     apart: dict[str, Run] = {}
     alias: dict[str, tuple[str, ...]] = {}
@@ -347,12 +353,14 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
     return Runs(by_id, alias, targets, tuple(config.seeds), probe, apart)
 
 
-def _baselines(config: Config, rows: Iterable[RunRow]) -> set[str]:
+def _baselines(config: Config, rows: Iterable[RunRow], own: Iterable[RunRow]) -> set[str]:
     """Names of the baselines that are switched on."""
-    known = {row.run for row in rows if row.when == "baselines"}
+    known, elsewhere = (
+        {row.run for row in table if row.when == "baselines"} for table in (rows, own)
+    )
     if isinstance(config.baselines, bool):
         return known if config.baselines else set()
-    unknown = sorted(set(config.baselines) - known)
+    unknown = sorted(set(config.baselines) - known - elsewhere)
     if unknown:
         raise VaelabError(
             f"preset {config.preset}: baselines names {', '.join(unknown)}; "

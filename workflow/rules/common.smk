@@ -40,10 +40,6 @@ def load_configuration():
         base.setdefault("runs", str(ROOT / "config/runs.tsv"))
     preset = config.get("preset", base.get("preset"))
     overlay = read_yaml(preset_file(preset, ROOT))
-    if not workflow.modifier.is_main_snakefile() and "runs" in config:
-        # What a preset says of single runs is about this workflow's table.
-        overlay.get("training", {}).pop("runs", None)
-        overlay.pop("baselines", None)
     settings = validate(
         [
             (str(CONFIG_FILE), base),

@@ -344,6 +344,19 @@ def test_mcem_chains_sample_the_posterior_and_tune_themselves() -> None:
     assert gradients.state["step_size"].log().std() < 0.5
 
 
+def test_mcem_visit_is_ten_leapfrog_steps_and_five_updates() -> None:
+    """Kingma & Welling, appendix E."""
+    model, x = linear_model()
+    gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())
+    evaluated = []
+    evaluate = gradients.evaluate
+    gradients.evaluate = lambda x, z: evaluated.append(z) or evaluate(x, z)  # type: ignore[method-assign]
+    gradients.draw(x, torch.arange(len(x)), generator(4))
+    # Once where the chains are, then at the end of each leapfrog step.
+    assert len(evaluated) == 1 + 10
+    assert gradients.updates == 5
+
+
 def test_mcem_moves_only_the_chains_of_the_batch() -> None:
     model, x = linear_model()
     gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())

@@ -27,8 +27,11 @@ def representative(images: np.ndarray, n: int, stream: int) -> np.ndarray:
     """
     if n >= len(images):
         return np.arange(len(images))
-    # Along the rows only: the columns would say the same.
-    detail = np.abs(np.diff(images.astype(np.int16), axis=1)).sum(axis=1, dtype=np.int64)
+    # Along the rows only: the columns would say the same. In blocks, to save memory.
+    blocks = np.array_split(images, len(images) // 5000 + 1)
+    detail = np.concatenate(
+        [np.abs(np.diff(block.astype(np.int16))).sum(axis=1, dtype=np.int64) for block in blocks]
+    )
     order = np.argsort(detail, kind="stable")
     parts = np.linspace(0, len(images), n + 1).astype(np.int64)
     # Counter 1: the stream itself is the noise that goes with the images.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from workflow_project import OUTPUT, Plan, Project, copy_project
+from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project
 
 SMOKE = ("--config", "preset=smoke")
 RUN = "results/smoke/runs/arch_50_4-s0/metrics.json"
@@ -90,3 +94,44 @@ def test_jobs_go_through_the_commands_of_another_queue(
     assert "select=1:ncpus=1:mem=4000mb" in again
     minutes = [int(re.search(r"walltime=0:(\d+):0", line)[1]) for line in (lost, again)]
     assert minutes[1] == 2 * minutes[0]
+
+
+@pytest.fixture
+def sacct(tmp_path: Path) -> Callable[..., str]:
+    """Ask this workflow's sacct, found through a link, on a machine with the given commands."""
+    folder = tmp_path / "linked"
+    folder.symlink_to(ROOT / "workflow/bin")
+    arguments = ("-X", "--format=JobIdRaw,State", "--name", "abc")
+
+    def ask(given: Sequence[str] = arguments, **commands: str) -> str:
+        machine = tmp_path / "machine"
+        machine.mkdir()
+        for name, script in commands.items():
+            (machine / name).write_text(f"#!/bin/sh\n{script}\n")
+            (machine / name).chmod(0o755)
+        path = os.pathsep.join([str(folder), str(machine), os.defpath])
+        return subprocess.check_output(["sacct", *given], text=True, env={"PATH": path})
+
+    return ask
+
+
+@pytest.mark.skipif(shutil.which("sacct") is not None, reason="finds the sacct of this machine")
+def test_machine_without_sacct_asks_the_queue(sacct: Callable[..., str]) -> None:
+    assert sacct(squeue='echo "7|$5"') == "7|abc\n"
+
+
+def test_sacct_that_answers_is_believed(sacct: Callable[..., str]) -> None:
+    assert sacct(sacct='echo "$4 7|COMPLETED"; echo "8|FAILED"', squeue="exit 1") == (
+        "abc 7|COMPLETED\n8|FAILED\n"
+    )
+
+
+def test_queue_answers_where_sacct_does_not(sacct: Callable[..., str]) -> None:
+    queue = '[ "$*" = "--noheader --states=all --format=%i|%T --name abc" ] && echo "7|RUNNING"'
+    disabled = "echo 'accounting storage is disabled' >&2; exit 1"
+    assert sacct(sacct=disabled, squeue=queue) == "7|RUNNING\n"
+
+
+def test_other_questions_are_not_for_the_queue(sacct: Callable[..., str]) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        sacct(["--version"], sacct="exit 1", squeue="echo wrong")

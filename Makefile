@@ -63,7 +63,7 @@ lint: setup-dev
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
-# About 20 minutes on one core; no part of `all`.
+# About 25 minutes on one core; no part of `all`.
 yardstick: setup
 	$(SNAKEMAKE) yardstick
 	@tail -n 1 results/quick/logs/yardstick.log

@@ -109,11 +109,7 @@ class HistorySettings(Settings):
     """What is logged during training, on fixed images with fixed noise."""
 
     points: int = Field(30, ge=2, description="Log-spaced evaluations, first and last included.")
-    images: int = Field(
-        1000,
-        ge=1,
-        description="Training and test images, the same for all runs.",
-    )
+    images: int = Field(1000, ge=1, description="Training and test images, the same for all runs.")
 
 
 class EvaluationSettings(Settings):

@@ -179,6 +179,11 @@ def alarms(results: Results, names: Iterable[str]) -> list[str]:
     return lines
 
 
+def alarm_notes(results: Results, names: Iterable[str]) -> list[str]:
+    """The alarms as sentences in bold, for Markdown."""
+    return [f"**{alarm[0].upper()}{alarm[1:]}.**" for alarm in alarms(results, names)]
+
+
 def provenance_line(results: Results, names: Iterable[str]) -> str:
     """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run"."""
     count = len(results.seeds)

@@ -316,7 +316,9 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
         VaelabError: a bad table, or settings that name a run which neither table has.
     """
     rows = read_rows(root / config.runs)
-    own = read_rows(OWN_TABLE) if OWN_TABLE.is_file() else []
+    own = []
+    if OWN_TABLE.is_file() and not OWN_TABLE.samefile(root / config.runs):
+        own = read_rows(OWN_TABLE)
     unknown = sorted(set(config.training.runs) - {row.run for row in (*rows, *own)})
     if unknown:
         raise VaelabError(

@@ -22,7 +22,7 @@ from vaelab import report_numbers
 from vaelab.config import SearchSettings
 from vaelab.io import atomic_write, write_csv
 from vaelab.report_numbers import ArchitectureRow, BenchmarkRow
-from vaelab.results import Results, alarms, grouped, provenance_line, seed_mean
+from vaelab.results import Results, alarm_notes, grouped, provenance_line, seed_mean
 from vaelab.search import Architecture, Measurement, brackets, judge, run_name
 from vaelab.search_noise import Noise, flip_probability, standard_error
 
@@ -288,7 +288,7 @@ def _titled(
     )
     frame.attrs["title"] = title
     frame.attrs["notes"] = [
-        *(f"**{_capital(alarm)}.**" for alarm in alarms(results, names)),
+        *alarm_notes(results, names),
         f"{_capital(provenance_line(results, names))}. Nats per image; ± is the {spread}.",
         *notes,
     ]

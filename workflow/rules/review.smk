@@ -1,5 +1,6 @@
 # REQUIRED INPUTS: all results.
-# OUTPUTS: claims.csv (a verdict for every claim of the report) with a .md twin, index.html (the results page).
+# OUTPUTS: claims.csv with a .md twin (a verdict for every claim of the report), index.html (the
+# results page).
 
 
 rule claims:

@@ -15,7 +15,7 @@ from vaelab.claims import section2, section3, section4, section5
 from vaelab.claims.evidence import MEASURES_FILE, Evidence
 from vaelab.claims.judgement import Judgement, Verdict
 from vaelab.claims.registry import Claim
-from vaelab.results import alarms, provenance_line
+from vaelab.results import alarm_notes, provenance_line
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
@@ -67,7 +67,7 @@ def claims_frame(evidence: Evidence) -> pd.DataFrame:
     results = evidence.results
     if names := [name for name in results.alias if results.has(name)]:
         frame.attrs["notes"] = [
-            *(f"**{alarm[0].upper()}{alarm[1:]}.**" for alarm in alarms(results, names)),
+            *alarm_notes(results, names),
             f"Judged by {provenance_line(results, names)}.",
         ]
     return frame

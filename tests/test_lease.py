@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vaelab.config import Config
 from vaelab.errors import VaelabError
 from vaelab.training import lease as module
 from vaelab.training.device import Compute
-from vaelab.training.lease import compute_with, lease
+from vaelab.training.lease import compute_with, lease, places
 
 CARDS = ["GPU-a", "GPU-b"]
 
@@ -125,6 +126,8 @@ def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda index: f"stream of {index}")
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(stream))
     monkeypatch.setattr(module, "visible_cards", lambda: CARDS)
     monkeypatch.setattr(module, "lease_folder", lambda: tmp_path)
     monkeypatch.setattr(module, "configure_process", lambda threads: None)
@@ -156,6 +159,35 @@ def test_auto_computes_on_a_leased_card_and_returns_it(cuda: list[int], tmp_path
 def test_cards_are_shared_by_as_many_runs_as_configured(cuda: list[int], tmp_path: Path) -> None:
     with lease(CARDS, 3, tmp_path), lease(CARDS, 3, tmp_path), lease(CARDS, 3, tmp_path):
         assert run("auto", lambda c: str(c.device), runs_per_gpu=3) == ("cuda:1", [])
+
+
+def test_places_are_those_of_all_cards(cuda: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert places(Config(device="auto", runs_per_gpu=3)) == 6
+    assert places(Config(device="cpu", runs_per_gpu=3)) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert places(Config(device="auto", runs_per_gpu=3)) == 1
+
+
+def test_work_has_a_queue_of_kernels_of_its_own(
+    cuda: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[str] = []
+
+    @contextmanager
+    def stream(name: str) -> Iterator[None]:
+        entered.append(name)
+        yield
+        entered.append("left")
+
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    run("auto", lambda compute: entered.append("work"))
+    assert entered == ["stream of 0", "work", "left"]
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_steps_are_graphs_on_a_card_unless_turned_off(cuda: list[int], graphs: bool) -> None:
+    for device, expected in (("auto", graphs), ("cpu", False)):
+        assert run(device, lambda c: c.graphs, cuda_graphs=graphs) == (expected, [])
 
 
 def test_cpu_leases_nothing(cuda: list[int], tmp_path: Path) -> None:

@@ -411,12 +411,12 @@ def test_batch_statistics_keep_following_the_data_after_an_evaluation() -> None:
     """The report's code evaluates after an epoch and trains on with frozen statistics."""
     spec = toy_vqvae_spec(batch_size=10, history_images=6)
     training = _Training("vq", spec, 0, toy_images(), FP32)
-    training.step()
+    training.advance()
     before = running_statistics(training.model)
     training.log_history()
     evaluated = running_statistics(training.model)
     assert all(torch.equal(a, b) for a, b in zip(before, evaluated, strict=True))
-    training.step()
+    training.advance()
     after = running_statistics(training.model)
     assert len(after) == 10
     assert not any(torch.equal(a, b) for a, b in zip(evaluated, after, strict=True))
@@ -426,7 +426,7 @@ def test_vqvae_history_is_evaluated_with_running_statistics() -> None:
     """In eval mode an image's reconstruction does not depend on its batch."""
     spec = toy_vqvae_spec(batch_size=10, history_images=6)
     training = _Training("vq", spec, 0, toy_images(), FP32)
-    training.step()
+    training.advance()
     x = training.probes["test"][0]
     row = training.log_history()
     training.model.eval()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,7 +28,7 @@ from vaelab.io import file_sha256, one_at_a_time, read_json
 from vaelab.models import build
 from vaelab.provenance import git_state, versions
 from vaelab.run_files import RunFiles
-from vaelab.runner import evaluate_run, load_model, train_run
+from vaelab.runner import evaluate_run, load_model, train_run, work_on_runs
 from vaelab.spec import Run, RunSpec, fingerprint
 from vaelab.training.state import load_tensors, save_tensors
 
@@ -535,6 +538,112 @@ def test_missing_snapshots_train_again(likelihood_lab: Lab) -> None:
 
 
 # --- Provenance -----------------------------------------------------------------------------
+
+
+# --- Several runs at once --------------------------------------------------------------------
+
+SEVERAL = [
+    Run("adam", 0, toy_spec()),
+    Run("adam", 1, toy_spec()),
+    Run("adagrad", 0, toy_spec(optimizer="adagrad", binarize="dynamic")),
+    Run("vqvae", 0, toy_vqvae_spec()),
+    Run("longer", 0, toy_spec(samples=2000)),
+]
+"""As on a card, where the kernels of several threads overlap; here their operations do."""
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let a process work on so many runs at once."""
+    return lambda number: monkeypatch.setattr(runner, "places", lambda config: number)
+
+
+def folders(lab: Lab, tmp_path: Path) -> list[Config]:
+    return [lab.config.model_copy(update={"results": str(tmp_path / n)}) for n in ("one", "other")]
+
+
+def assert_same_results(one: Config, other: Config) -> None:
+    for run in SEVERAL:
+        files = [RunFiles(config.folder, run.id) for config in (one, other)]
+        hashes = [
+            [file_sha256(path) for path in (f.checkpoint, f.text("metrics.json"))] for f in files
+        ]
+        assert hashes[0] == hashes[1]
+        arrays = [np.load(f.text("arrays.npz")) for f in files]
+        assert all(np.array_equal(arrays[0][name], arrays[1][name]) for name in arrays[0])
+
+
+def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
+    lab: Lab, tmp_path: Path, at_once: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, beside = folders(lab, tmp_path)
+    work_on_runs(alone, SEVERAL, log=lab.lines.append)
+
+    at_once(4)
+    threads: set[int] = set()
+    train = runner.train
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        threads.add(threading.get_ident())
+        return train(*arguments, **named)
+
+    monkeypatch.setattr(runner, "train", noted)
+    work_on_runs(beside, SEVERAL, log=lab.lines.append)
+    assert len(threads) > 1
+    assert threading.get_ident() not in threads
+    assert_same_results(alone, beside)
+
+
+def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
+    lab: Lab, tmp_path: Path, at_once: Callable[[int], None]
+) -> None:
+    alone, beside = folders(lab, tmp_path)
+    work_on_runs(alone, SEVERAL, log=lab.lines.append)
+    lab.lines.clear()
+
+    at_once(2)
+
+    def log(line: str) -> None:
+        if line.startswith("adam-s0: 100/300"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            # The main thread handles it, when it comes to it.
+            time.sleep(0.2)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        work_on_runs(beside, SEVERAL, log=log)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert RunFiles(beside.folder, "adam-s0").resume.exists()
+    assert not RunFiles(beside.folder, "longer-s0").checkpoint.exists()
+
+    work_on_runs(beside, SEVERAL, log=lab.lines.append)
+    assert any(line.startswith("adam-s0: resumed at") for line in lab.lines)
+    assert_same_results(alone, beside)
+
+
+def test_failing_run_lets_those_under_way_finish_and_begins_no_other(
+    lab: Lab, at_once: Callable[[int], None]
+) -> None:
+    at_once(2)
+    wrong = Run("wrong", 0, toy_spec(learning_rate=1e30, samples=300))
+    later = [Run("later", seed, toy_spec(samples=3000)) for seed in range(6)]
+    with pytest.raises(VaelabError, match="wrong-s0 diverged"):
+        work_on_runs(lab.config, [wrong, *later], evaluation=False, log=lab.lines.append)
+    done = [RunFiles(lab.config.folder, run.id).checkpoint.exists() for run in later]
+    assert done[0]
+    assert not done[-1]
+
+
+def test_runs_are_worked_on_in_turn_where_there_is_one_place(lab: Lab) -> None:
+    work_on_runs(lab.config, SEVERAL[:3], evaluation=False, log=lab.lines.append)
+    assert runner.places(lab.config) == 1
+    began = [line.split(":")[0] for line in lab.lines if "training, because" in line]
+    ended = [line.split(":")[0] for line in lab.lines if "/300 samples" in line]
+    assert began == ["adam-s0", "adam-s1", "adagrad-s0"]
+    assert ended == sorted(ended, key=began.index)
+    work_on_runs(lab.config, SEVERAL[:3], training=False, log=lab.lines.append)
+    assert lab.lines[-3:] == [f"{name}: evaluated" for name in began]
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def test_csv_holds_every_column_and_markdown_the_readable_ones(
     assert "| VAE | 116.3 ± 0.3 | 9.5 | 125.8 ± 0.4 |" in text
     assert "| +1.2 | +0.4 | +1.6 | +1.3 |" in text
     assert "| 6.1 |" in table[7]
-    assert "100 samples for each of 1000 test images" in text
+    assert "100 samples takes off it on 1000 of them" in text
     assert "Preset quick · 1 seed · 120\N{NO-BREAK SPACE}000 to 300\N{NO-BREAK SPACE}000" in text
     assert "± is the standard error over images" in text
     assert "in_report" not in text

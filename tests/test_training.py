@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import vector_to_parameters
 
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
@@ -109,6 +110,28 @@ def test_flat_parameters_are_the_model() -> None:
         torch.testing.assert_close(
             flat.weights[name], (before[name] + 1.0).bfloat16(), rtol=0, atol=0
         )
+
+
+def test_first_layers_of_both_trunks_are_one_matrix() -> None:
+    model = build(VARIANTS["onehot"], torch.Generator().manual_seed(0))
+    flat = FlatParameters(model, torch.bfloat16)
+    weight, bias = flat.first_layer(flat.compute)
+    layers = [model.encoder_mean.layers[0], model.encoder_log_var.layers[0]]
+    assert torch.equal(weight, torch.cat([layer.weight for layer in layers]).bfloat16())
+    assert torch.equal(bias, torch.cat([layer.bias for layer in layers]).bfloat16())
+    gradient, _ = flat.first_layer(flat.compute_grad)
+    gradient.fill_(2.0)
+    flat.collect()
+    assert all((layer.weight.grad == 2.0).all() for layer in layers)
+    assert not flat.gradients["encoder_mean.layers.1.weight"].any()
+
+
+def test_snapshots_are_in_the_order_of_the_models_parameters(tmp_path: Path) -> None:
+    run = spec(snapshots=1)
+    result = train("a", run, 0, toy_dataset(), FP32, resume=tmp_path / "r", log=lambda _: None)
+    model = build(run)
+    vector_to_parameters(result.snapshots[-1], model.parameters())
+    assert all(torch.equal(value, result.state[name]) for name, value in model.named_parameters())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +235,7 @@ def test_the_epoch_sees_every_image_once_and_keeps_the_partial_batch(tmp_path: P
     sizes, positions = [], []
     for _ in range(4):
         before = training.progress.seen
-        training.step()
+        training.advance()
         sizes.append(training.progress.seen - before)
         positions.append(training.progress.position)
     assert sizes == [100, 100, 30, 100]

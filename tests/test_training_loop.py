@@ -89,7 +89,7 @@ def test_steps_by_hand(name: str) -> None:
     training = _Training("a", spec, SEED, DATA, FP32)
     start = build(spec, stream(SEED, INIT)).state_dict()
     for _ in range(4):
-        training.step()
+        training.advance()
     for parameter, expected in by_hand(spec, 4).items():
         found = training.model.state_dict()[parameter]
         moved = (expected - start[parameter]).abs().max().item()
@@ -100,7 +100,7 @@ def test_steps_by_hand(name: str) -> None:
 def test_history_is_of_representative_images_with_fixed_noise() -> None:
     spec = toy_spec(condition="onehot", beta=3.0, history_images=15)
     training = _Training("a", spec, SEED, DATA, FP32)
-    training.step()
+    training.advance()
     row = training.log_history()
     eps = torch.randn(15, spec.latent_dim, generator=stream(0, HISTORY))
     everything = {
@@ -108,7 +108,7 @@ def test_history_is_of_representative_images_with_fixed_noise() -> None:
         "test": (DATA.test_images, DATA.test_labels),
     }
     for split, (images, labels) in everything.items():
-        chosen = representative(images, 15, HISTORY)
+        chosen = representative(images, DATA.image_shape, 15, HISTORY)
         c = condition(training.model, spec, labels[chosen])
         with torch.no_grad():
             terms = elbo_terms(training.model, pixels(split, chosen), c, eps)

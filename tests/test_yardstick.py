@@ -77,7 +77,7 @@ def test_images_are_binarised_anew_at_every_visit() -> None:
     note.draw, note.updates = training.gradients.draw, 1  # type: ignore[attr-defined]
     training.gradients = note  # type: ignore[assignment]
     for _ in range(60):
-        training.step()
+        training.advance()
     stack = torch.stack(seen)
     assert set(stack.unique().tolist()) == {0.0, 1.0}
     grey = torch.from_numpy(DATA.train_images).float() / 255.0

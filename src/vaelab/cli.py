@@ -95,8 +95,10 @@ def _config(files: Sequence[str], values: Sequence[str]) -> Config:
 
 
 def _runs(config: Config, names: Sequence[str]) -> list[Run]:
-    """Runs by id (vae-s0) or by name (vae: every seed)."""
+    """Runs by id (vae-s0) or by name (vae: every seed; all: every run of the table)."""
     runs = resolve(config)
+    if "all" in names:
+        return list(runs.by_id.values())
     ids = [i for name in names for i in ([name] if "-s" in name else runs.ids([name]))]
     return [runs.run(run_id) for run_id in ids]
 
@@ -136,14 +138,14 @@ def fetch(config: Config, datasets: Sequence[str]) -> None:
 @threads_option
 @configured
 def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> None:
-    """Train RUNS (names of config/runs.tsv, or ids such as vae-s0)."""
-    chosen = _runs(config, runs)
-    from vaelab.runner import evaluate_run, train_run
+    """Train RUNS (names of config/runs.tsv, ids such as vae-s0, or `all`).
 
-    for run in chosen:
-        train_run(config, run, threads=threads, log=click.echo)
-        if evaluate:
-            evaluate_run(config, run, threads=threads, log=click.echo)
+    On GPUs `runs_per_gpu` of them at once on each card.
+    """
+    chosen = _runs(config, runs)
+    from vaelab.runner import work_on_runs
+
+    work_on_runs(config, chosen, evaluation=evaluate, threads=threads, log=click.echo)
 
 
 @main.command()
@@ -153,10 +155,9 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
 def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
     """Measure trained RUNS: bounds, log-likelihoods, image grids, latent codes."""
     chosen = _runs(config, runs)
-    from vaelab.runner import evaluate_run
+    from vaelab.runner import work_on_runs
 
-    for run in chosen:
-        evaluate_run(config, run, threads=threads, log=click.echo)
+    work_on_runs(config, chosen, training=False, threads=threads, log=click.echo)
 
 
 @main.command()

@@ -195,6 +195,11 @@ class Config(Settings):
     runs_per_gpu: int = Field(
         1, ge=1, description="Runs that may share a CUDA device; small ones leave most of it idle."
     )
+    cuda_graphs: bool = Field(
+        True,
+        description="On a CUDA device, launch training steps many at a time. The results are the "
+        "same either way.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto` takes bf16 where the processor multiplies it fast, else fp32."
     )

@@ -68,7 +68,10 @@ def likelihood_tables(
     """
     splits = {"train": dataset.train_images[: spec.train_subset], "test": dataset.test_images}
     along, at_end = (
-        {split: _batch(pixels, images, compute.device) for split, pixels in splits.items()}
+        {
+            split: _batch(pixels, dataset.image_shape, images, compute.device)
+            for split, pixels in splits.items()
+        }
         for images in (settings.images, settings.final_images)
     )
     model = model.to(compute.device).eval()
@@ -139,8 +142,8 @@ def _row(name: str, estimate: Estimate) -> Row:
     }
 
 
-def _batch(pixels: np.ndarray, images: int, device: torch.device) -> Tensor:
-    chosen = pixels[representative(pixels, images, CURVE)]
+def _batch(pixels: np.ndarray, shape: tuple[int, int], images: int, device: torch.device) -> Tensor:
+    chosen = pixels[representative(pixels, shape, images, CURVE)]
     return torch.from_numpy(chosen.astype(np.float32) / 255.0).to(device)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,78 @@ from vaelab.provenance import git_state, versions
 from vaelab.run_files import RunFiles, evaluated, evaluation_files, evaluation_identity, stale
 from vaelab.spec import Run, fingerprint
 from vaelab.training.device import Compute
-from vaelab.training.lease import compute_with
+from vaelab.training.lease import compute_with, places
 from vaelab.training.loop import TrainingResult, train
 from vaelab.training.state import load_tensors, save_tensors
+from vaelab.training.termination import termination
 
 Log = Callable[[str], None]
 
 
-def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+def work_on_runs(
+    config: Config,
+    runs: Sequence[Run],
+    *,
+    training: bool = True,
+    evaluation: bool = True,
+    threads: int = 1,
+    log: Log = print,
+) -> None:
+    """Train and evaluate runs, one after another or, on GPUs, as many at once as they have places.
+
+    Runs share nothing but the card: each has its own queue of kernels and its own random numbers,
+    so what comes out does not depend on what ran beside it.
+
+    Args:
+        config: names results, devices and how many runs share a card.
+        runs: what to work on.
+        training: whether to train them.
+        evaluation: whether to evaluate them.
+        threads: CPU threads of each run.
+        log: takes one line of text.
+
+    Raises:
+        VaelabError: a run cannot be trained or evaluated. Runs not yet begun are left out then.
+    """
+
+    def work(run: Run, asked_to_end: Sequence[int] | None = None) -> None:
+        if asked_to_end:
+            raise SystemExit(128 + asked_to_end[0])
+        if training:
+            train_run(config, run, threads=threads, asked_to_end=asked_to_end, log=log)
+        if evaluation:
+            evaluate_run(config, run, threads=threads, log=log)
+
+    at_once = min(places(config), len(runs))
+    if at_once <= 1:
+        for run in runs:
+            work(run)
+        return
+    with termination() as asked_to_end, ThreadPoolExecutor(at_once) as pool:
+        waiting = [pool.submit(work, run, asked_to_end) for run in runs]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def train_run(
+    config: Config,
+    run: Run,
+    *,
+    threads: int = 1,
+    asked_to_end: Sequence[int] | None = None,
+    log: Log = print,
+) -> None:
     """Train a run unless its verified result is there; write checkpoint, history, provenance.
+
+    Args:
+        config: names results, data and device.
+        run: what to train.
+        threads: CPU threads.
+        asked_to_end: see `vaelab.training.train`.
+        log: takes one line of text.
 
     Raises:
         VaelabError: unusable data, a diverged training, or `require_cached` and no result.
@@ -52,7 +116,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
             reason = stale(files, run, identity)
             if reason is not None:
                 log(f"{run.id}: training, because {reason}")
-                _train_and_store(config, run, files, dataset, threads, log)
+                _train_and_store(config, run, files, dataset, threads, asked_to_end, log)
                 return
     log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
     kept = [files.checkpoint, files.text("history.csv"), files.text("provenance.json")]
@@ -61,10 +125,18 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
 
 
 def _train_and_store(
-    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
+    config: Config,
+    run: Run,
+    files: RunFiles,
+    dataset: Dataset,
+    threads: int,
+    asked_to_end: Sequence[int] | None,
+    log: Log,
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
-    started, used_before = time.monotonic(), _core_seconds()
+    # A signal list from elsewhere says that other runs are at work in other threads.
+    usage_of = resource.RUSAGE_SELF if asked_to_end is None else resource.RUSAGE_THREAD
+    started, used_before = time.monotonic(), _core_seconds(usage_of)
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
         return compute, train(
@@ -75,6 +147,7 @@ def _train_and_store(
             compute,
             resume=files.resume,
             resume_seconds=config.checkpoint_seconds,
+            asked_to_end=asked_to_end,
             log=log,
         )
 
@@ -109,7 +182,7 @@ def _train_and_store(
             "samples": run.spec.samples,
             "train_seconds": round(result.seconds, 3),
             "wall_seconds": round(time.monotonic() - started, 3),
-            "core_seconds": round(_core_seconds() - used_before, 3),
+            "core_seconds": round(_core_seconds(usage_of) - used_before, 3),
         },
     )
     files.resume.unlink(missing_ok=True)
@@ -202,12 +275,12 @@ def _dataset(config: Config, run: Run) -> Dataset:
     )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _read_once(name: str, root: Path, allow_synthetic: bool) -> Dataset:
-    """A dataset, read and verified once for both stages of a run."""
+    """A dataset, read and verified once for both stages of a run, and for all runs."""
     return load(name, root, allow_synthetic=allow_synthetic)
 
 
-def _core_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def _core_seconds(of: int) -> float:
+    usage = resource.getrusage(of)
     return usage.ru_utime + usage.ru_stime

@@ -23,9 +23,9 @@ from vaelab.errors import VaelabError
 
 # Bumped whenever the same spec and seed would train to different weights, so that
 # checkpoints of the old semantics are not taken for the new ones.
-TRAINING_SCHEMA = 3
+TRAINING_SCHEMA = 4
 # Bumped whenever the same checkpoint and settings would give other numbers or arrays.
-EVALUATION_SCHEMA = 4
+EVALUATION_SCHEMA = 5
 
 MNIST_PIXELS, FREY_PIXELS = 784, 560
 DIGITS = 10

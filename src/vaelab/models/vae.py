@@ -40,6 +40,11 @@ class VAE(nn.Module):
             [self.latent_dim + extra, *reversed(spec.hidden), outputs], spec.activation
         )
 
+    @property
+    def trunks(self) -> list[str]:
+        """Names of the encoder's MLPs: one, or those of mean and log-variance."""
+        return [name for name, _ in self.named_children() if name != "decoder"]
+
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """PyTorch's default initialisation, in the order of the submodules."""
         for mlp in self.children():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +17,12 @@ class Compute:
     Attributes:
         device: where tensors live.
         dtype: type of matrix products; weights, sums and losses stay float32.
+        graphs: whether training steps are launched many at a time, as CUDA graphs.
     """
 
     device: torch.device
     dtype: torch.dtype
+    graphs: bool = False
 
     @property
     def precision(self) -> str:
@@ -27,8 +30,13 @@ class Compute:
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
 
-def resolve_compute(device: str, precision: str) -> Compute:
+def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) -> Compute:
     """Resolve `auto` for this machine; `device` may also name a card ("cuda:1").
+
+    Args:
+        device: "auto", "cpu", "cuda" or a card.
+        precision: "auto", "bf16" or "fp32".
+        cuda_graphs: whether to use CUDA graphs on a card.
 
     Raises:
         VaelabError: CUDA was asked for by name and there is no CUDA device.
@@ -42,7 +50,8 @@ def resolve_compute(device: str, precision: str) -> Compute:
         )
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-    return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Compute(torch.device(device), dtype, cuda_graphs and device.startswith("cuda"))
 
 
 def _fast_bf16(device: str) -> bool:
@@ -58,8 +67,10 @@ def configure_process(threads: int) -> None:
 
     Denormals are flushed because dead border pixels drive sigmoids into them, which costs a
     quarter of the training time and changes nothing in the losses. Deterministic algorithms
-    make reruns bit-identical.
+    make reruns bit-identical; cuBLAS has them with a fixed workspace only, which it takes from
+    the environment when it is first used.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     # The long name of use_deterministic_algorithms(True), which would import the compiler (2 s).

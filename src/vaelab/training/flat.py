@@ -11,7 +11,8 @@ class FlatParameters:
 
     The model keeps working: its parameters are views. For bf16 products a bf16 copy of the
     buffer is kept beside the float32 master, with a bf16 gradient buffer; in float32 both are
-    the master's own.
+    the master's own. A VAE's first layers come first, so that `first_layer` is one matrix for
+    both of two trunks.
 
     Attributes:
         master: float32 weights (P,), a parameter with `.grad`.
@@ -23,7 +24,13 @@ class FlatParameters:
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        named = list(model.named_parameters())
+        parameters = dict(model.named_parameters())
+        trunks = getattr(model, "trunks", [])
+        self._first = [
+            [f"{trunk}.layers.0.{kind}" for trunk in trunks] for kind in ("weight", "bias")
+        ]
+        order = dict.fromkeys([*(name for names in self._first for name in names), *parameters])
+        named = [(name, parameters[name]) for name in order]
         self._shapes = {name: p.shape for name, p in named}
         self.master = nn.Parameter(torch.cat([p.detach().reshape(-1) for _, p in named]))
         self.master.grad = torch.zeros_like(self.master)
@@ -51,6 +58,18 @@ class FlatParameters:
             name: piece.view(shape)
             for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
         }
+
+    def first_layer(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (outputs, inputs) and bias (outputs,) of a VAE's first layers, stacked.
+
+        Args:
+            flat: `compute` for the weights, `compute_grad` for their gradients.
+        """
+        weights, biases = self._first
+        rows = [self._shapes[name][0] for name in biases]
+        columns = self._shapes[weights[0]][1]
+        size = sum(rows) * columns
+        return flat[:size].view(sum(rows), columns), flat[size : size + sum(rows)]
 
     def publish(self) -> None:
         """Copy the master weights to the compute type (after an optimiser step or a load)."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from vaelab.models.mlp import MLP
 from vaelab.models.vae import FIXED_VARIANCE, VAE
 from vaelab.models.vqvae import VQVAE
 from vaelab.objectives import elbo_terms, vq_terms
@@ -23,6 +24,9 @@ from vaelab.training.flat import FlatParameters
 
 class Gradients(ABC):
     """A training algorithm: what it draws for a batch, and the gradients it then follows.
+
+    Every batch of one size takes the same operations, and none waits for a value of another, so
+    that CUDA graphs can repeat them.
 
     Attributes:
         updates: optimiser steps that each batch gets, all with what was drawn for it.
@@ -91,30 +95,37 @@ class AutogradGradients(Gradients):
             self.loss(x, c, *drawn).backward()
 
 
-class _FusedMLP:
-    """Forward and backward of one MLP on its views in the flat buffers."""
+class _Activation:
+    """An activation and its backward pass, both in place where they can."""
 
-    def __init__(self, name: str, layers: int, activation: str, flat: FlatParameters) -> None:
-        prefixes = [f"{name}.layers.{i}" for i in range(layers)]
+    def __init__(self, name: str) -> None:
+        self.forward: Callable[[Tensor], Tensor]
+        self.backward: Callable[[Tensor, Tensor], Tensor]
+        if name == "relu":
+            self.forward = torch.relu_
+            self.backward = lambda dy, y: torch.ops.aten.threshold_backward(dy, y, 0)
+        else:
+            self.forward = torch.tanh_
+            self.backward = torch.ops.aten.tanh_backward
+
+
+class _FusedMLP:
+    """Forward and backward of the layers of one MLP, on their views in the flat buffers."""
+
+    def __init__(self, name: str, mlp: MLP, flat: FlatParameters, *, skip: int = 0) -> None:
+        prefixes = [f"{name}.layers.{i}" for i in range(skip, len(mlp.layers))]
         self.weights = [flat.weights[f"{p}.weight"] for p in prefixes]
         self.biases = [flat.weights[f"{p}.bias"] for p in prefixes]
         self.weight_grads = [flat.gradients[f"{p}.weight"] for p in prefixes]
         self.bias_grads = [flat.gradients[f"{p}.bias"] for p in prefixes]
-        self.activate: Callable[[Tensor], Tensor]
-        self.activate_backward: Callable[[Tensor, Tensor], Tensor]
-        if activation == "relu":
-            self.activate = torch.relu_
-            self.activate_backward = lambda dy, y: torch.ops.aten.threshold_backward(dy, y, 0)
-        else:
-            self.activate = torch.tanh_
-            self.activate_backward = torch.ops.aten.tanh_backward
+        self.activation = _Activation(mlp.activation)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The inputs of every layer and, last, the output."""
         values = [x]
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             y = linear(values[-1], weight, bias)
-            values.append(y if i == len(self.weights) - 1 else self.activate(y))
+            values.append(y if i == len(self.weights) - 1 else self.activation.forward(y))
         return values
 
     def backward(
@@ -128,8 +139,49 @@ class _FusedMLP:
             if i or need_dx:
                 dy = torch.mm(dy, self.weights[i])
             if i:
-                dy = self.activate_backward(dy, values[i])
+                dy = self.activation.backward(dy, values[i])
         return dy
+
+
+class _FusedEncoder:
+    """Forward and backward of an encoder, whose trunks have their first layers in one product."""
+
+    def __init__(self, model: VAE, flat: FlatParameters) -> None:
+        self.weight, self.bias = flat.first_layer(flat.compute)
+        self.weight_grad, self.bias_grad = flat.first_layer(flat.compute_grad)
+        trunks = {name: getattr(model, name) for name in model.trunks}
+        self.activation = _Activation(next(iter(trunks.values())).activation)
+        # Without hidden layers the first layer is the last.
+        self.upper = [
+            _FusedMLP(name, mlp, flat, skip=1)
+            for name, mlp in trunks.items()
+            if len(mlp.layers) > 1
+        ]
+
+    def forward(self, x: Tensor) -> tuple[list[list[Tensor]], Tensor]:
+        """What `backward` needs, and mean and log-variance side by side (B, 2 d)."""
+        y = linear(x, self.weight, self.bias)
+        if not self.upper:
+            return [[x]], y
+        y = self.activation.forward(y)
+        width = y.shape[-1] // len(self.upper)
+        values = [
+            trunk.forward(part) for trunk, part in zip(self.upper, y.split(width, -1), strict=True)
+        ]
+        return [[x, y], *values], torch.cat([v[-1] for v in values], -1)
+
+    def backward(self, dy: Tensor, values: list[list[Tensor]]) -> None:
+        """Write the weight gradients, from those of mean and log-variance (B, 2 d)."""
+        (x, *first), *upper = values
+        if self.upper:
+            heads = dy.split(dy.shape[-1] // len(self.upper), -1)
+            parts = [
+                trunk.backward(head, v, need_dx=True)
+                for trunk, head, v in zip(self.upper, heads, upper, strict=True)
+            ]
+            dy = self.activation.backward(torch.cat(parts, -1), *first)
+        torch.mm(dy.t(), x, out=self.weight_grad)
+        torch.sum(dy, 0, out=self.bias_grad)
 
 
 class FusedGradients(Gradients):
@@ -143,12 +195,8 @@ class FusedGradients(Gradients):
         super().__init__(flat)
         self.beta, self.dtype = beta, dtype
         self.latent_dim, self.likelihood = model.latent_dim, model.likelihood
-        self.parts = {
-            name: _FusedMLP(name, len(mlp.layers), mlp.activation, flat)
-            for name, mlp in model.named_children()
-        }
-        self.decoder = self.parts["decoder"]
-        self.trunks = [part for name, part in self.parts.items() if name != "decoder"]
+        self.encoder = _FusedEncoder(model, flat)
+        self.decoder = _FusedMLP("decoder", model.decoder, flat)
 
     def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Noise (B, d) of the latents."""
@@ -174,22 +222,19 @@ class FusedGradients(Gradients):
         self.backward_encoder(encoded, d_mean, d_log_var)
 
     def encode(self, x: Tensor, c: Tensor | None) -> tuple[list[list[Tensor]], Tensor, Tensor]:
-        """What the trunks' backward passes need, and mean and log-variance (B, d) of q(z|x, c)."""
+        """What `encoder.backward` needs, and mean and log-variance (B, d) of q(z|x, c)."""
         inputs = x.to(self.dtype)
         if c is not None:
             inputs = torch.cat([inputs, c.to(self.dtype)], -1)
-        encoded = [trunk.forward(inputs) for trunk in self.trunks]
-        heads = torch.cat([values[-1] for values in encoded], -1).float()
+        encoded, heads = self.encoder.forward(inputs)
+        heads = heads.float()
         return encoded, heads[:, : self.latent_dim], heads[:, self.latent_dim :]
 
     def backward_encoder(
         self, encoded: list[list[Tensor]], d_mean: Tensor, d_log_var: Tensor
     ) -> None:
-        """Write the trunks' gradients, from those of mean and log-variance (B, d)."""
-        d_heads = torch.cat([d_mean, d_log_var], -1).to(self.dtype)
-        outputs = 2 * self.latent_dim // len(self.trunks)
-        for trunk, values, dy in zip(self.trunks, encoded, d_heads.split(outputs, -1), strict=True):
-            trunk.backward(dy, values, need_dx=False)
+        """Write the encoder's gradients, from those of mean and log-variance (B, d)."""
+        self.encoder.backward(torch.cat([d_mean, d_log_var], -1).to(self.dtype), encoded)
 
     def output_error(self, out: Tensor, x: Tensor) -> Tensor:
         """Derivative of -log p(x|z) with respect to the decoder's output, (B, outputs)."""

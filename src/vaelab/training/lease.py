@@ -50,6 +50,13 @@ def visible_cards() -> list[str]:
     ]
 
 
+def places(config: Config) -> int:
+    """How many runs this process can work on at once: on a CPU one, which takes all its threads."""
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return 1
+    return config.runs_per_gpu * len(visible_cards())
+
+
 @contextmanager
 def lease(
     cards: Sequence[str], runs_per_card: int, folder: Path, log: Log = print
@@ -119,7 +126,12 @@ def compute_with(
         try:
             with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
                 torch.cuda.set_device(index)
-                return work(resolve_compute(f"cuda:{index}", config.precision))
+                compute = resolve_compute(
+                    f"cuda:{index}", config.precision, cuda_graphs=config.cuda_graphs
+                )
+                # A queue of its own lets a run overlap with others of the process.
+                with torch.cuda.stream(torch.cuda.Stream(index)):
+                    return work(compute)
         except RuntimeError as error:
             problem = _cuda_problem(error)
             if problem is None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
@@ -25,9 +23,11 @@ from vaelab.rng import representative, stream_seed
 from vaelab.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
+from vaelab.training.graphs import LAUNCHES, GraphedSteps
 from vaelab.training.methods import gradients_for, product_type
 from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors, save_tensors
+from vaelab.training.termination import termination
 
 # Streams of random numbers of one run; each is seeded from (seed, stream, counter), so that
 # none depends on how much another has drawn.
@@ -136,19 +136,24 @@ class _Training:
         if spec.binarize == "dynamic":
             dataset = dataset.binarized()
         self.probes = {
-            "train": self._probe(dataset.train_images[: spec.train_subset], dataset.train_labels),
-            "test": self._probe(dataset.test_images, dataset.test_labels),
+            "train": self._probe(dataset, "train"),
+            "test": self._probe(dataset, "test"),
         }
         self.progress = _Progress()
+        # CUDA graphs by batch size: epochs may end with a smaller one.
+        self.graphed: dict[int, GraphedSteps] = {}
         self.snapshots: list[Tensor] = []
         self.order = self._shuffle(0)
 
-    def _probe(self, images: np.ndarray, labels: np.ndarray | None) -> tuple[Any, ...]:
+    def _probe(self, dataset: Dataset, split: str) -> tuple[Any, ...]:
         """Fixed images, conditions and noise of the history, the same for every seed."""
+        images, labels = dataset.test_images, dataset.test_labels
+        if split == "train":
+            images, labels = dataset.train_images[: self.spec.train_subset], dataset.train_labels
         wanted = self.spec.history_images
         if self.spec.method == "mcem":
             wanted = min(wanted, FITTED_IMAGES)
-        chosen = representative(images, wanted, HISTORY)
+        chosen = representative(images, dataset.image_shape, wanted, HISTORY)
         x = _images(images[chosen], self.compute.device, torch.float32)
         c = None
         if self.spec.condition != "none":
@@ -162,27 +167,64 @@ class _Training:
         generator = torch.Generator().manual_seed(stream_seed(self.seed, SHUFFLE, epoch))
         return torch.randperm(len(self.images), generator=generator).to(self.compute.device)
 
-    def step(self) -> None:
-        """The next batch: one optimiser step, or several where the algorithm has it so."""
+    def advance(self, until: int = 0) -> None:
+        """The next step; with CUDA graphs as many as one launch has, up to `until` samples."""
+        graphs, device = self.compute.graphs, self.compute.device
+        index, rates = self._next(until if graphs else 0)
+        if graphs:
+            size = index.shape[1]
+            if size not in self.graphed:
+                self.graphed[size] = GraphedSteps(self.update, size, self.noise)
+            self.graphed[size].run(index, torch.tensor(rates, device=device))
+            return
+        # One step; on a card its rate is in float32, as in a graph, so that both come out alike.
+        rate = torch.tensor(rates[0], device=device) if device.type == "cuda" else rates[0]
+        self.update(index[0], rate)
+
+    def _next(self, until: int) -> tuple[Tensor, list[float]]:
+        """Go on to the next batches, all of one size: their images (n, B) by number, their rates.
+
+        They end with the epoch, with the step that reaches `until` samples or with one after
+        which the weights are looked at; there is at least one.
+        """
         spec, progress = self.spec, self.progress
         if progress.position == len(self.images):
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.order = self._shuffle(progress.epoch)
-        take = min(
-            spec.batch_size, len(self.images) - progress.position, spec.samples - progress.seen
+        left = min(len(self.images) - progress.position, spec.samples - progress.seen)
+        size = min(spec.batch_size, left)
+        steps = min(
+            left // size,
+            max(1, math.ceil((until - progress.seen) / size)),
+            FINITE_EVERY - progress.steps % FINITE_EVERY,
+            LAUNCHES[0],
         )
-        index = self.order[progress.position : progress.position + take]
-        progress.position += take
-        progress.seen += take
-        progress.steps += 1
+        index = self.order[progress.position : progress.position + steps * size]
+        rates = [learning_rate(spec, progress.seen + (i + 1) * size) for i in range(steps)]
+        progress.position += steps * size
+        progress.seen += steps * size
+        progress.steps += steps
+        return index.view(steps, size), rates
+
+    def update(self, index: Tensor, rate: float | Tensor) -> None:
+        """A batch: one optimiser step, or several where the algorithm has it so.
+
+        Args:
+            index: images (B,) by number.
+            rate: learning rate, on a card a tensor ().
+        """
         x = self.images.index_select(0, index)
-        if spec.binarize == "dynamic":
+        if self.spec.binarize == "dynamic":
             x = (torch.empty_like(x).uniform_(generator=self.noise) < x).to(x.dtype)
         c = None if self.labels is None else self.labels.index_select(0, index)
         drawn = self.gradients.draw(x, index, self.noise)
         for _ in range(self.gradients.updates):
             self.gradients(x, c, *drawn)
-            self.optimizer.step(learning_rate(spec, progress.seen))
+            self.optimizer.step(rate)
+
+    def weights(self) -> Tensor:
+        """A copy of the weights (P,) on the CPU, in the order of the model's parameters."""
+        return parameters_to_vector(self.model.parameters()).detach().cpu()
 
     @torch.no_grad()
     def log_history(self) -> dict[str, float]:
@@ -263,6 +305,7 @@ def train(
     *,
     resume: Path,
     resume_seconds: float = 60.0,
+    asked_to_end: Sequence[int] | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train one run to its end, from its resume file if there is a fitting one.
@@ -276,6 +319,8 @@ def train(
         resume: file of the resumable state; written about every `resume_seconds` and when
             the process is asked to end, deleted by the caller once results are stored.
         resume_seconds: wall-clock between two states. It does not change the result.
+        asked_to_end: what a caller's `termination` collects, for a training that is not in the
+            main thread; a training that is collects signals itself.
         log: takes one line of text per logged point.
 
     Raises:
@@ -289,13 +334,14 @@ def train(
             log(f"{name}: resumed at {progress.seen} of {spec.samples} samples")
         else:
             log(f"{name}: {resume} belongs to another training; starting anew")
+    # Both grids end at the budget.
     pending = [point for point in history_grid(spec) if point > progress.seen]
     snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
     last_save = clock = time.monotonic()
     spent = progress.seconds
-    with _termination() as asked_to_end:
+    with termination(asked_to_end) as asked:
         while progress.seen < spec.samples:
-            training.step()
+            training.advance(min(pending[:1] + snapshots[:1]))
             if progress.steps % FINITE_EVERY == 0:
                 training.check_finite()
             now = time.monotonic()
@@ -305,13 +351,13 @@ def train(
                 log(_progress_line(name, spec, progress, training.log_history()))
             if snapshots and progress.seen >= snapshots[0]:
                 snapshots = snapshots[1:]
-                training.snapshots.append(training.flat.master.detach().cpu().clone())
+                training.snapshots.append(training.weights())
                 progress.snapshot_samples.append(progress.seen)
-            if asked_to_end or now - last_save >= resume_seconds:
+            if asked or now - last_save >= resume_seconds:
                 training.save(resume)
                 last_save = now
-            if asked_to_end:
-                raise SystemExit(128 + asked_to_end[0])
+            if asked:
+                raise SystemExit(128 + asked[0])
     training.check_finite()
     return TrainingResult(
         state={key: value.cpu().clone() for key, value in training.model.state_dict().items()},
@@ -320,22 +366,6 @@ def train(
         snapshot_samples=progress.snapshot_samples,
         seconds=progress.seconds,
     )
-
-
-@contextmanager
-def _termination() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying, so that the state can be saved first."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    previous = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _measure(

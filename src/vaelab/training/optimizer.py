@@ -23,6 +23,11 @@ ADAM_EPS = 1e-8
 ADAGRAD_EPS = 1e-10
 
 
+def one_pass(flat: FlatParameters) -> bool:
+    """Whether the compiled step serves: bf16 products on a CPU."""
+    return flat.separate and not flat.master.is_cuda
+
+
 class FlatOptimizer:
     """The optimiser of a spec, with PyTorch's defaults (no weight decay, no rate decay).
 
@@ -36,7 +41,7 @@ class FlatOptimizer:
         self.state = {name: torch.zeros_like(flat.master) for name in moments}
         self.state["step"] = torch.zeros((), dtype=torch.float32, device=flat.master.device)
         self._arrays: list[np.ndarray] = []
-        if flat.separate and not flat.master.is_cuda:
+        if one_pass(flat):
             # What the compiled step reads and writes; the buffers stay where they are.
             self._arrays = [
                 flat.master.detach().numpy(),
@@ -46,8 +51,12 @@ class FlatOptimizer:
             ]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Update the weights, in both types, from the gradient in the compute type."""
+    def step(self, learning_rate: float | Tensor) -> None:
+        """Update the weights, in both types, from the gradient in the compute type.
+
+        Args:
+            learning_rate: rate, as a number on the CPU, a tensor () on a card.
+        """
         if self._arrays:
             self._step_in_one_pass(learning_rate)
         else:
@@ -74,7 +83,7 @@ class FlatOptimizer:
             np.float32(ADAM_EPS),
         )
 
-    def _step_by_pytorch(self, learning_rate: float) -> None:
+    def _step_by_pytorch(self, learning_rate: float | Tensor) -> None:
         state, master = self.state, self.flat.master
         weights: list[Tensor] = [master]
         gradients: list[Tensor] = [master.grad]
@@ -101,8 +110,7 @@ class FlatOptimizer:
                 gradients,
                 [state["sum"]],
                 [state["step"]],
-                # There is no fused Adagrad for CUDA.
-                fused=not master.is_cuda,
+                fused=True,
                 lr=learning_rate,
                 weight_decay=0.0,
                 lr_decay=0.0,

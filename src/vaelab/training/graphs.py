@@ -1,0 +1,77 @@
+"""Training steps as CUDA graphs: one launch for many steps.
+
+A step of a small network is some seventy kernels of a few microseconds each, which a card
+finishes faster than Python can launch them. A graph holds the kernels of many steps and is
+launched as a whole. What differs between steps is in buffers on the card: which images, and the
+learning rate; random numbers come from the run's own generator, whose offset each launch
+advances as the single steps would have.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Update = Callable[[Tensor, Tensor], None]
+"""A step with images (B,) by number, at a learning rate (), both on the card."""
+
+# Steps of one launch, the most first: whatever number of steps comes next is made of these.
+LAUNCHES = (64, 8, 1)
+
+# Only one capture at a time may be under way in a process.
+_CAPTURING = threading.Lock()
+
+
+class GraphedSteps:
+    """Steps of one batch size, captured once and launched again and again.
+
+    The first steps of each kind are real ones, launched singly: libraries allocate their
+    workspaces then, which a capture cannot.
+
+    Args:
+        update: the step; the same kernels on the same memory at each call, and no value that
+            the host would have to know.
+        batch_size: images of a step.
+        generator: source of all random numbers of the step, on the card.
+    """
+
+    def __init__(self, update: Update, batch_size: int, generator: torch.Generator) -> None:
+        self.update, self.generator = update, generator
+        device = generator.device
+        self.index = torch.zeros(LAUNCHES[0], batch_size, dtype=torch.int64, device=device)
+        self.rates = torch.zeros(LAUNCHES[0], device=device)
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.warm = False
+
+    def run(self, index: Tensor, rates: Tensor) -> None:
+        """Do steps with images index (n, B) at learning rates (n,)."""
+        if not self.warm:
+            self._steps(index[:1], rates[:1])
+            index, rates, self.warm = index[1:], rates[1:], True
+        for count in LAUNCHES:
+            while len(index) >= count:
+                self.index[:count].copy_(index[:count])
+                self.rates[:count].copy_(rates[:count])
+                if count not in self.graphs:
+                    self.graphs[count] = self._capture(count)
+                self.graphs[count].replay()
+                index, rates = index[count:], rates[count:]
+
+    def _capture(self, count: int) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        pool = next((other.pool() for other in self.graphs.values()), None)
+        stream = torch.cuda.current_stream(self.generator.device)
+        with (
+            _CAPTURING,
+            torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+        ):
+            self._steps(self.index[:count], self.rates[:count])
+        return graph
+
+    def _steps(self, index: Tensor, rates: Tensor) -> None:
+        for images, rate in zip(index, rates, strict=True):
+            self.update(images, rate)

@@ -524,7 +524,7 @@ def test_mcem_is_evaluated_by_fitted_posteriors(
     fitted = FittedAdapter(model, encoder=False)
     nll = -importance(log_terms(fitted, x, 500, generator(9))).mean
     # 50 samples an image against 500: the fewer, the higher.
-    assert nll - 0.05 < metrics["test"]["nll"] < nll + 0.7
+    assert nll - 0.3 < metrics["test"]["nll"] < nll + 0.7
     assert 0.0 < metrics["test"]["neg_elbo"] - nll < 5.0
     assert len(arrays["test_mean"]) == len(DATA.test_images) < FITTED
 

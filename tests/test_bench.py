@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from toys import toy_images, toy_spec, toy_vqvae_spec
-from vaelab.bench import budgets, speed, ways
+from vaelab.bench import budgets, presets, speed, ways
 from vaelab.bench.budgets import quality_row, quality_table, reached, science_table
 from vaelab.bench.machine import cores, describe, processor
 from vaelab.bench.networks import (
@@ -30,13 +31,14 @@ from vaelab.bench.networks import (
 )
 from vaelab.bench.pipeline import pipeline_table
 from vaelab.bench.planning import enlarged, planning_table
+from vaelab.bench.presets import extrapolated
 from vaelab.bench.rounds import Measurement, measure, median_ratio, schedule
 from vaelab.cli import main
-from vaelab.config import load_config
+from vaelab.config import Config, load_config
 from vaelab.errors import VaelabError
 from vaelab.models import build
 from vaelab.review.accounting import core_time
-from vaelab.spec import read_rows, resolve
+from vaelab.spec import Run, read_rows, resolve
 from workflow_project import ROOT, copy_project
 
 TABLE = ROOT / "config/runs.tsv"
@@ -396,6 +398,49 @@ def test_quality_caps_the_reports_recipe(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert [row["reached_samples"] for row in rows] == [7000, None]
 
 
+# --- a whole preset --------------------------------------------------------------------------
+
+
+def test_what_every_training_takes_is_extrapolated_once() -> None:
+    """5 s of preparation and 1000 samples/s."""
+    rate, seconds = extrapolated([(2000, 7.0), (6000, 11.0)], 1_000_000)
+    assert rate == pytest.approx(1000.0)
+    assert seconds == pytest.approx(5.0 + 1000.0)
+    with pytest.raises(VaelabError, match="larger --share"):
+        extrapolated([(2000, 7.0), (6000, 6.9)], 1_000_000)
+
+
+def test_preset_is_trained_in_two_shares_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = [0.0]
+    seen: list[list[tuple[str, int]]] = []
+
+    def pretend(config: Config, runs: Sequence[Run], *, evaluation: bool, log: object) -> None:
+        assert not evaluation
+        assert Path(config.results) != Path("results")
+        seen.append([(run.id, run.spec.samples) for run in runs])
+        # 2 s for each run, and 5000 samples/s.
+        clock[0] += 2.0 * len(runs) + sum(run.spec.samples for run in runs) / 5000
+
+    monkeypatch.setattr(presets, "work_on_runs", pretend)
+    monkeypatch.setattr(presets.time, "monotonic", lambda: clock[0])
+    config = load_config((), {"runs": str(TABLE), "preset": "paper", "device": "cpu"})
+    text = presets.bench_preset(config, tmp_path, share=0.001, log=lambda line: None)
+
+    runs = resolve(config).by_id
+    assert seen[0] == [(next(iter(runs)), 100)]
+    assert seen[1] == [(i, round(run.spec.samples / 1000)) for i, run in runs.items()]
+    assert seen[2] == [(i, round(3 * run.spec.samples / 1000)) for i, run in runs.items()]
+    samples = sum(run.spec.samples for run in runs.values())
+    found = json.loads((tmp_path / "preset_paper.json").read_text())
+    assert found["samples"] == samples
+    assert found["samples_per_second"] == pytest.approx(5000.0)
+    assert found["hours"] == pytest.approx((2.0 * len(runs) + samples / 5000) / 3600)
+    assert f"| paper | {len(runs)} | {samples:.3g} | one CPU core | 1 | 5 000 |" in text
+    assert (tmp_path / "preset_paper.md").read_text() == text
+
+
 # --- the pipeline ----------------------------------------------------------------------------
 
 
@@ -496,7 +541,7 @@ def test_planning_grows_linearly_in_calls(tmp_path: Path) -> None:
 
 def test_commands_are_listed() -> None:
     text = CliRunner().invoke(main, ["bench", "--help"]).output
-    for name in ("--repeats", "--seconds", "science", "quality", "planning", "pipeline"):
+    for name in ("--repeats", "--seconds", "science", "quality", "planning", "pipeline", "preset"):
         assert name in text
 
 

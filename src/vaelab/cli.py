@@ -418,6 +418,22 @@ def planning(config: Config, sizes: Sequence[int]) -> None:
 
 
 @bench.command()
+@click.option(
+    "--share",
+    default=0.0002,
+    show_default=True,
+    type=click.FloatRange(0, 0.3, min_open=True),
+    help="Of each training's samples; three times as much is trained after it.",
+)
+@configured
+def preset(config: Config, share: float) -> None:
+    """Extrapolate how long all trainings of a preset take here."""
+    from vaelab.bench.presets import bench_preset
+
+    _bench(bench_preset, config, share=share, log=_progress)
+
+
+@bench.command()
 @click.option("--cores", type=click.IntRange(1), help="Cores that the workflow had; default: all.")
 @configured
 def pipeline(config: Config, cores: int | None) -> None:

@@ -28,8 +28,8 @@ _CAPTURING = threading.Lock()
 class GraphedSteps:
     """Steps of one batch size, captured once and launched again and again.
 
-    The first steps of each kind are real ones, launched singly: libraries allocate their
-    workspaces then, which a capture cannot.
+    Everything happens on the current stream, which must not be the default one. The first step is
+    launched singly: libraries allocate their workspaces then, which they cannot in a capture.
 
     Args:
         update: the step; the same kernels on the same memory at each call, and no value that

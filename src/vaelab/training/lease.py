@@ -50,11 +50,21 @@ def visible_cards() -> list[str]:
     ]
 
 
+def _on_cards(config: Config) -> bool:
+    return config.device != "cpu" and torch.cuda.is_available()
+
+
 def places(config: Config) -> int:
     """How many runs this process can work on at once: on a CPU one, which takes all its threads."""
-    if config.device == "cpu" or not torch.cuda.is_available():
-        return 1
-    return config.runs_per_gpu * len(visible_cards())
+    return config.runs_per_gpu * len(visible_cards()) if _on_cards(config) else 1
+
+
+def device_in_words(config: Config) -> str:
+    """What runs compute on: the cards by name, or one core."""
+    if not _on_cards(config):
+        return "one CPU core"
+    count = torch.cuda.device_count()
+    return f"{count} x {torch.cuda.get_device_name(0)}"
 
 
 @contextmanager
@@ -122,7 +132,7 @@ def compute_with(
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
     """
     configure_process(threads)
-    if config.device != "cpu" and torch.cuda.is_available():
+    if _on_cards(config):
         try:
             with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
                 torch.cuda.set_device(index)

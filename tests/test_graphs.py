@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recorded_graphs import RecordedGraph, recorded_graphs
-from toys import FP32, toy_images, toy_spec, toy_vqvae_spec
+from toys import FP32, needs_card, toy_images, toy_spec, toy_vqvae_spec
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.graphs import LAUNCHES, GraphedSteps
@@ -132,11 +132,6 @@ def test_weights_are_looked_at_between_launches(
     result(spec, GRAPHED, tmp_path / "r")
     # 59 epochs of 17 steps, and 5 more; at the end once again.
     assert looked == [*range(FINITE_EVERY, 1009, FINITE_EVERY), 1008]
-
-
-needs_card = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
-)
 
 
 @needs_card

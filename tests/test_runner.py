@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 
-from toys import toy_images, toy_spec, toy_vqvae_spec
+from toys import needs_card, toy_images, toy_spec, toy_vqvae_spec
 from vaelab import __version__, runner
 from vaelab.config import Config, validate
 from vaelab.data import Dataset
@@ -592,6 +592,21 @@ def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
     assert len(threads) > 1
     assert threading.get_ident() not in threads
     assert_same_results(alone, beside)
+
+
+@needs_card
+def test_result_of_a_run_on_a_card_does_not_depend_on_what_ran_beside_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    alone, beside = (
+        config.model_copy(update={"device": "cuda", "runs_per_gpu": places})
+        for config, places in zip(folders(lab, tmp_path), (1, 4), strict=True)
+    )
+    for config in (alone, beside):
+        work_on_runs(config, SEVERAL, log=lab.lines.append)
+    assert_same_results(alone, beside)
+    provenance = read_json(RunFiles(beside.folder, "vqvae-s0").text("provenance.json"))
+    assert provenance["device"] == "cuda"
 
 
 def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(

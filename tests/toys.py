@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from vaelab.data import Dataset
@@ -10,6 +11,10 @@ from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
 
 FP32 = Compute(torch.device("cpu"), torch.float32)
+
+needs_card = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
+)
 
 
 def toy_spec(**changes: object) -> RunSpec:

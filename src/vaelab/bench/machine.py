@@ -49,7 +49,8 @@ def in_words(machine: dict[str, Any]) -> str:
     """The machine in one line."""
     instructions = ", ".join(machine["instructions"]) or "none of note"
     return (
-        f"{machine['processor']}, {machine['cores']} cores ({instructions}); "
+        f"{machine['processor']}, {machine['cores']} core{'s' * (machine['cores'] > 1)} "
+        f"({instructions}); "
         f"torch {machine['versions']['torch']}, Python {machine['versions']['python']}; "
         f"load {machine['load']:g} at the start"
     )

@@ -5,6 +5,8 @@ On a CPU with a stand-in that records operations; on a card with the real thing.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from toys import FP32, needs_card, toy_images, toy_spec, toy_vqvae_spec
 from vaelab.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.graphs import LAUNCHES, GraphedSteps
-from vaelab.training.loop import FINITE_EVERY, TrainingResult, train
+from vaelab.training.loop import FINITE_EVERY, TrainingResult, _Training, train
 
 __all__ = ["recorded_graphs"]
 
@@ -132,6 +134,29 @@ def test_weights_are_looked_at_between_launches(
     result(spec, GRAPHED, tmp_path / "r")
     # 59 epochs of 17 steps, and 5 more; at the end once again.
     assert looked == [*range(FINITE_EVERY, 1009, FINITE_EVERY), 1008]
+
+
+def test_finished_training_leaves_nothing_on_the_card(
+    tmp_path: Path, recorded_graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: Python looks for garbage late, and a card's memory is no reason for it."""
+    alive: list[weakref.ref[_Training]] = []
+    start = _Training.__init__
+
+    def noted(training: _Training, *arguments: Any) -> None:
+        start(training, *arguments)
+        alive.append(weakref.ref(training))
+
+    monkeypatch.setattr(_Training, "__init__", noted)
+    gc.disable()
+    try:
+        for compute in (FP32, GRAPHED):
+            result(SPECS["adam"], compute, tmp_path / "r")
+        # What the stand-in recorded are the tensors themselves.
+        recorded_graphs.clear()
+        assert [training() for training in alive] == [None, None]
+    finally:
+        gc.enable()
 
 
 @needs_card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -107,6 +108,16 @@ def test_wait_is_said_once_and_ends_with_a_killed_holder(
     assert said == ["all 2 places on 2 GPUs are taken; waiting"]
 
 
+def test_wait_ends_when_the_process_is_asked_to_end(tmp_path: Path) -> None:
+    with (
+        lease(["GPU-a"], 1, tmp_path),
+        pytest.raises(SystemExit) as ended,
+        lease(["GPU-a"], 1, tmp_path, lambda line: None, [signal.SIGTERM]),
+    ):
+        pass
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
 def test_unusable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
@@ -126,7 +137,9 @@ def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda index: f"stream of {index}")
+    numbers = itertools.count()
+    monkeypatch.setattr(module, "_IDLE_STREAMS", {})
+    monkeypatch.setattr(torch.cuda, "Stream", lambda card: f"{next(numbers)} of {card}")
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(stream))
     monkeypatch.setattr(module, "visible_cards", lambda: CARDS)
     monkeypatch.setattr(module, "lease_folder", lambda: tmp_path)
@@ -181,7 +194,16 @@ def test_work_has_a_queue_of_kernels_of_its_own(
 
     monkeypatch.setattr(torch.cuda, "stream", stream)
     run("auto", lambda compute: entered.append("work"))
-    assert entered == ["stream of 0", "work", "left"]
+    assert entered == ["0 of 0", "work", "left"]
+
+    def inner(compute: Compute) -> None:
+        entered.append(str(compute.device))
+
+    entered.clear()
+    run("auto", lambda compute: run("auto", inner, runs_per_gpu=2), runs_per_gpu=2)
+    run("auto", lambda compute: run("auto", inner, runs_per_gpu=1), runs_per_gpu=1)
+    # Used again when free, never by two at a time, and on each card its own.
+    assert [line for line in entered if "of" in line] == ["0 of 0", "1 of 1", "0 of 0", "1 of 1"]
 
 
 @pytest.mark.parametrize("graphs", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,5 @@ def test_process_is_deterministic_flushes_denormals_and_keeps_to_its_threads() -
         assert torch.get_num_threads() == threads
     assert (tiny[0] * tiny[1]).item() == 0.0
     assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.allow_tf32
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -193,7 +193,10 @@ class Config(Settings):
         "auto", description="`auto` takes a CUDA device where there is one, else the CPU."
     )
     runs_per_gpu: int = Field(
-        1, ge=1, description="Runs that may share a CUDA device; small ones leave most of it idle."
+        1,
+        ge=1,
+        le=32,
+        description="Runs that may share a CUDA device; small ones leave most of it idle.",
     )
     cuda_graphs: bool = Field(
         True,

@@ -10,11 +10,11 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -34,19 +34,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
-        )
+        # Not by mkstemp, which makes files private: a result is as readable as any new file.
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}{path.suffix}")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise VaelabError(f"cannot write {path}: {error.strerror or error}") from error
-    os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; a result is as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

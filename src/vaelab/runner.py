@@ -66,13 +66,16 @@ def work_on_runs(
         if training:
             train_run(config, run, threads=threads, asked_to_end=asked_to_end, log=log)
         if evaluation:
-            evaluate_run(config, run, threads=threads, log=log)
+            evaluate_run(config, run, threads=threads, asked_to_end=asked_to_end, log=log)
 
     at_once = min(places(config), len(runs))
     if at_once <= 1:
         for run in runs:
             work(run)
         return
+    for run in runs:
+        # Once for all threads, before any of them asks.
+        _dataset(config, run)
     with termination() as asked_to_end, ThreadPoolExecutor(at_once) as pool:
         waiting = [pool.submit(work, run, asked_to_end) for run in runs]
         try:
@@ -151,7 +154,7 @@ def _train_and_store(
             log=log,
         )
 
-    compute, result = compute_with(config, threads, work, log)
+    compute, result = compute_with(config, threads, work, log, asked_to_end)
     metadata = {"run": run.id, "fingerprint": identity}
     if result.snapshots is not None:
         save_tensors(
@@ -188,8 +191,22 @@ def _train_and_store(
     files.resume.unlink(missing_ok=True)
 
 
-def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+def evaluate_run(
+    config: Config,
+    run: Run,
+    *,
+    threads: int = 1,
+    asked_to_end: Sequence[int] | None = None,
+    log: Log = print,
+) -> None:
     """Evaluate a trained run unless this very evaluation is there.
+
+    Args:
+        config: names results, data and device.
+        run: what to evaluate.
+        threads: CPU threads.
+        asked_to_end: signals that end a wait for a card, where several runs are at work.
+        log: takes one line of text.
 
     Raises:
         VaelabError: the run has not been trained, or as another spec, or its checkpoint is not
@@ -235,7 +252,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             compute,
         )
 
-    metrics, arrays, *likelihood = compute_with(config, threads, work, log)
+    metrics, arrays, *likelihood = compute_with(config, threads, work, log, asked_to_end)
     for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
         write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)

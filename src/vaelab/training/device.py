@@ -71,6 +71,8 @@ def configure_process(threads: int) -> None:
     the environment when it is first used.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Convolutions in float32 are that; PyTorch's default on cards are 10 bits of mantissa.
+    torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     # The long name of use_deterministic_algorithms(True), which would import the compiler (2 s).

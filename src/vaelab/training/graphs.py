@@ -21,7 +21,7 @@ Update = Callable[[Tensor, Tensor], None]
 # Steps of one launch, the most first: whatever number of steps comes next is made of these.
 LAUNCHES = (64, 8, 1)
 
-# Only one capture at a time may be under way in a process.
+# Only one capture at a time may be under way in a process, and no library start beside it.
 _CAPTURING = threading.Lock()
 
 
@@ -49,7 +49,8 @@ class GraphedSteps:
     def run(self, index: Tensor, rates: Tensor) -> None:
         """Do steps with images index (n, B) at learning rates (n,)."""
         if not self.warm:
-            self._steps(index[:1], rates[:1])
+            with _CAPTURING:
+                self._steps(index[:1], rates[:1])
             index, rates, self.warm = index[1:], rates[1:], True
         for count in LAUNCHES:
             while len(index) >= count:

@@ -26,6 +26,7 @@ Log = Callable[[str], None]
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.5
+_IDLE_STREAMS: dict[int, list[torch.cuda.Stream]] = {}
 CONTROL_FILE = Path("/dev/nvidiactl")
 """There where the kernel has NVIDIA's driver."""
 
@@ -68,8 +69,31 @@ def device_in_words(config: Config) -> str:
 
 
 @contextmanager
+def _own_stream(card: int) -> Iterator[None]:
+    """Work in a queue of kernels that no other run of this process has meanwhile.
+
+    So runs overlap on the card. PyTorch has 32 streams a card, and hands out each of them again
+    after 32 more, whether it is still in use or not; here they are used again when they are free.
+    """
+    idle = _IDLE_STREAMS.setdefault(card, [])
+    try:
+        stream = idle.pop()
+    except IndexError:
+        stream = torch.cuda.Stream(card)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        idle.append(stream)
+
+
+@contextmanager
 def lease(
-    cards: Sequence[str], runs_per_card: int, folder: Path, log: Log = print
+    cards: Sequence[str],
+    runs_per_card: int,
+    folder: Path,
+    log: Log = print,
+    asked_to_end: Sequence[int] = (),
 ) -> Iterator[int]:
     """Hold a place on one of the cards; waits while all are taken.
 
@@ -78,6 +102,7 @@ def lease(
         runs_per_card: places on each card. Empty cards are taken before shared ones.
         folder: where the locks are; created if need be.
         log: told once if there is a wait.
+        asked_to_end: signals received; one ends the wait, by SystemExit.
 
     Yields:
         The index in `cards`.
@@ -91,6 +116,8 @@ def lease(
         if place is None:
             log(f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting")
         while place is None:
+            if asked_to_end:
+                raise SystemExit(128 + asked_to_end[0])
             time.sleep(POLL_SECONDS)
             place = _take(cards, runs_per_card, folder)
     except OSError as error:
@@ -117,7 +144,11 @@ def _take(cards: Sequence[str], runs_per_card: int, folder: Path) -> tuple[int, 
 
 
 def compute_with(
-    config: Config, threads: int, work: Callable[[Compute], Result], log: Log = print
+    config: Config,
+    threads: int,
+    work: Callable[[Compute], Result],
+    log: Log = print,
+    asked_to_end: Sequence[int] | None = None,
 ) -> Result:
     """Do some work on the configured device; with `device: auto` on the CPU if CUDA fails.
 
@@ -127,6 +158,7 @@ def compute_with(
         work: called with the device and precision; again, on the CPU, if there was too little
             memory on the card, or no working driver.
         log: told of a wait for a card, and why a card that is there is not used.
+        asked_to_end: see `lease`.
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
@@ -134,13 +166,14 @@ def compute_with(
     configure_process(threads)
     if _on_cards(config):
         try:
-            with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
+            with lease(
+                visible_cards(), config.runs_per_gpu, lease_folder(), log, asked_to_end or ()
+            ) as index:
                 torch.cuda.set_device(index)
                 compute = resolve_compute(
                     f"cuda:{index}", config.precision, cuda_graphs=config.cuda_graphs
                 )
-                # A queue of its own lets a run overlap with others of the process.
-                with torch.cuda.stream(torch.cuda.Stream(index)):
+                with _own_stream(index):
                     return work(compute)
         except RuntimeError as error:
             problem = _cuda_problem(error)

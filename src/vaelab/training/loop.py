@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,16 @@ class _Training:
             self.gradients(x, c, *drawn)
             self.optimizer.step(rate)
 
+    def release(self) -> None:
+        """Let go of the card's graphs, in whose memory nothing may be under way then.
+
+        They know the training and the training knows them, so they would live until Python looks
+        for garbage, with all that is on the card.
+        """
+        if self.graphed:
+            torch.cuda.current_stream(self.compute.device).synchronize()
+            self.graphed.clear()
+
     def weights(self) -> Tensor:
         """A copy of the weights (P,) on the CPU, in the order of the model's parameters."""
         return parameters_to_vector(self.model.parameters()).detach().cpu()
@@ -339,7 +350,9 @@ def train(
     snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
     last_save = clock = time.monotonic()
     spent = progress.seconds
-    with termination(asked_to_end) as asked:
+    with ExitStack() as ending:
+        ending.callback(training.release)
+        asked = ending.enter_context(termination(asked_to_end))
         while progress.seen < spec.samples:
             training.advance(min(pending[:1] + snapshots[:1]))
             if progress.steps % FINITE_EVERY == 0:
@@ -397,8 +410,9 @@ def _progress_line(name: str, spec: RunSpec, progress: _Progress, row: dict[str,
 
 def _images(images: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 images as numbers in [0, 1] on the device."""
-    # Grey levels are exact in every type, so the division rounds once.
-    return torch.from_numpy(images).to(device=device, dtype=dtype).div_(255.0)
+    # Grey levels are exact in every type, so the division rounds once; a card would multiply by
+    # the rounded 1 / 255.
+    return torch.from_numpy(images).to(dtype).div_(255.0).to(device)
 
 
 def _set_output_bias(model: VAE | VQVAE, images: np.ndarray) -> None:

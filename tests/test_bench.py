@@ -440,6 +440,9 @@ def test_preset_is_trained_in_two_shares_and_leaves_nothing(
     assert f"| paper | {len(runs)} | {samples:.3g} | one CPU core | 1 | 5 000 |" in text
     assert (tmp_path / "preset_paper.md").read_text() == text
 
+    presets.bench_preset(config, tmp_path, share=None, log=lambda line: None)
+    assert sum(budget for _, budget in seen[4]) == pytest.approx(presets.ENOUGH, rel=0.01)
+
 
 # --- the pipeline ----------------------------------------------------------------------------
 

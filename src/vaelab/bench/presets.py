@@ -18,6 +18,8 @@ from vaelab.training.lease import device_in_words, places
 
 # The larger of the two shares by the smaller.
 LARGER = 3
+# Samples of the smaller one by default: some two minutes of a core for both.
+ENOUGH = 500_000
 
 
 def cut(runs: Sequence[Run], share: float) -> list[Run]:
@@ -57,14 +59,23 @@ def extrapolated(points: Sequence[tuple[int, float]], samples: int) -> tuple[flo
     return rate, short + (samples - few) / rate
 
 
-def bench_preset(config: Config, folder: Path, *, share: float, log: Callable[[str], None]) -> str:
+def bench_preset(
+    config: Config, folder: Path, *, share: float | None, log: Callable[[str], None]
+) -> str:
     """Train every run of the preset on two small shares of its budget, and extrapolate.
 
     On CPUs by one core, one run after the other; on GPUs as many runs at once as they have places.
     Nothing of what is trained is kept. Writes preset_<name>.json and .md.
+
+    Args:
+        config: names the preset and the device.
+        folder: where the files go.
+        share: the smaller share; by default that of `ENOUGH` samples.
+        log: takes one line of text.
     """
     runs = list(resolve(config).by_id.values())
     samples = sum(run.spec.samples for run in runs)
+    share = share or min(0.1, ENOUGH / samples)
     # Loads libraries and data, and compiles.
     _seconds(config, cut(runs[:1], 0.0))
     points = []

@@ -21,6 +21,7 @@ from vaelab.errors import VaelabError
 from vaelab.training import lease as module
 from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with, lease, places
+from vaelab.training.termination import termination
 
 CARDS = ["GPU-a", "GPU-b"]
 
@@ -112,7 +113,8 @@ def test_wait_ends_when_the_process_is_asked_to_end(tmp_path: Path) -> None:
     with (
         lease(["GPU-a"], 1, tmp_path),
         pytest.raises(SystemExit) as ended,
-        lease(["GPU-a"], 1, tmp_path, lambda line: None, [signal.SIGTERM]),
+        termination(),
+        lease(["GPU-a"], 1, tmp_path, lambda line: os.kill(os.getpid(), signal.SIGTERM)),
     ):
         pass
     assert ended.value.code == 128 + signal.SIGTERM

@@ -8,6 +8,7 @@ holds for its evaluation.
 from __future__ import annotations
 
 import resource
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,7 +30,7 @@ from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with, places
 from vaelab.training.loop import TrainingResult, train
 from vaelab.training.state import load_tensors, save_tensors
-from vaelab.training.termination import termination
+from vaelab.training.termination import end_if_asked, termination
 
 Log = Callable[[str], None]
 
@@ -60,13 +61,12 @@ def work_on_runs(
         VaelabError: a run cannot be trained or evaluated. Runs not yet begun are left out then.
     """
 
-    def work(run: Run, asked_to_end: Sequence[int] | None = None) -> None:
-        if asked_to_end:
-            raise SystemExit(128 + asked_to_end[0])
+    def work(run: Run) -> None:
+        end_if_asked()
         if training:
-            train_run(config, run, threads=threads, asked_to_end=asked_to_end, log=log)
+            train_run(config, run, threads=threads, log=log)
         if evaluation:
-            evaluate_run(config, run, threads=threads, asked_to_end=asked_to_end, log=log)
+            evaluate_run(config, run, threads=threads, log=log)
 
     at_once = min(places(config), len(runs))
     if at_once <= 1:
@@ -76,8 +76,8 @@ def work_on_runs(
     for run in runs:
         # Once for all threads, before any of them asks.
         _dataset(config, run)
-    with termination() as asked_to_end, ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(work, run, asked_to_end) for run in runs]
+    with termination(), ThreadPoolExecutor(at_once) as pool:
+        waiting = [pool.submit(work, run) for run in runs]
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -85,22 +85,8 @@ def work_on_runs(
             pool.shutdown(cancel_futures=True)
 
 
-def train_run(
-    config: Config,
-    run: Run,
-    *,
-    threads: int = 1,
-    asked_to_end: Sequence[int] | None = None,
-    log: Log = print,
-) -> None:
+def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
     """Train a run unless its verified result is there; write checkpoint, history, provenance.
-
-    Args:
-        config: names results, data and device.
-        run: what to train.
-        threads: CPU threads.
-        asked_to_end: see `vaelab.training.train`.
-        log: takes one line of text.
 
     Raises:
         VaelabError: unusable data, a diverged training, or `require_cached` and no result.
@@ -119,7 +105,7 @@ def train_run(
             reason = stale(files, run, identity)
             if reason is not None:
                 log(f"{run.id}: training, because {reason}")
-                _train_and_store(config, run, files, dataset, threads, asked_to_end, log)
+                _train_and_store(config, run, files, dataset, threads, log)
                 return
     log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
     kept = [files.checkpoint, files.text("history.csv"), files.text("provenance.json")]
@@ -128,18 +114,10 @@ def train_run(
 
 
 def _train_and_store(
-    config: Config,
-    run: Run,
-    files: RunFiles,
-    dataset: Dataset,
-    threads: int,
-    asked_to_end: Sequence[int] | None,
-    log: Log,
+    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
-    # A signal list from elsewhere says that other runs are at work in other threads.
-    usage_of = resource.RUSAGE_SELF if asked_to_end is None else resource.RUSAGE_THREAD
-    started, used_before = time.monotonic(), _core_seconds(usage_of)
+    started, used_before = time.monotonic(), _core_seconds()
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
         return compute, train(
@@ -150,11 +128,10 @@ def _train_and_store(
             compute,
             resume=files.resume,
             resume_seconds=config.checkpoint_seconds,
-            asked_to_end=asked_to_end,
             log=log,
         )
 
-    compute, result = compute_with(config, threads, work, log, asked_to_end)
+    compute, result = compute_with(config, threads, work, log)
     metadata = {"run": run.id, "fingerprint": identity}
     if result.snapshots is not None:
         save_tensors(
@@ -185,28 +162,14 @@ def _train_and_store(
             "samples": run.spec.samples,
             "train_seconds": round(result.seconds, 3),
             "wall_seconds": round(time.monotonic() - started, 3),
-            "core_seconds": round(_core_seconds(usage_of) - used_before, 3),
+            "core_seconds": round(_core_seconds() - used_before, 3),
         },
     )
     files.resume.unlink(missing_ok=True)
 
 
-def evaluate_run(
-    config: Config,
-    run: Run,
-    *,
-    threads: int = 1,
-    asked_to_end: Sequence[int] | None = None,
-    log: Log = print,
-) -> None:
+def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
     """Evaluate a trained run unless this very evaluation is there.
-
-    Args:
-        config: names results, data and device.
-        run: what to evaluate.
-        threads: CPU threads.
-        asked_to_end: signals that end a wait for a card, where several runs are at work.
-        log: takes one line of text.
 
     Raises:
         VaelabError: the run has not been trained, or as another spec, or its checkpoint is not
@@ -252,7 +215,7 @@ def evaluate_run(
             compute,
         )
 
-    metrics, arrays, *likelihood = compute_with(config, threads, work, log, asked_to_end)
+    metrics, arrays, *likelihood = compute_with(config, threads, work, log)
     for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
         write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)
@@ -298,6 +261,8 @@ def _read_once(name: str, root: Path, allow_synthetic: bool) -> Dataset:
     return load(name, root, allow_synthetic=allow_synthetic)
 
 
-def _core_seconds(of: int) -> float:
-    usage = resource.getrusage(of)
+def _core_seconds() -> float:
+    """Processor time of the process or, beside other runs, of the thread that works on this one."""
+    alone = threading.current_thread() is threading.main_thread()
+    usage = resource.getrusage(resource.RUSAGE_SELF if alone else resource.RUSAGE_THREAD)
     return usage.ru_utime + usage.ru_stime

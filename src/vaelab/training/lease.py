@@ -21,6 +21,7 @@ import torch
 from vaelab.config import Config
 from vaelab.errors import VaelabError
 from vaelab.training.device import Compute, configure_process, resolve_compute
+from vaelab.training.termination import end_if_asked
 
 Log = Callable[[str], None]
 Result = TypeVar("Result")
@@ -89,20 +90,15 @@ def _own_stream(card: int) -> Iterator[None]:
 
 @contextmanager
 def lease(
-    cards: Sequence[str],
-    runs_per_card: int,
-    folder: Path,
-    log: Log = print,
-    asked_to_end: Sequence[int] = (),
+    cards: Sequence[str], runs_per_card: int, folder: Path, log: Log = print
 ) -> Iterator[int]:
-    """Hold a place on one of the cards; waits while all are taken.
+    """Hold a place on one of the cards; waits while all are taken, or until asked to end.
 
     Args:
         cards: names of the cards, the same for all processes.
         runs_per_card: places on each card. Empty cards are taken before shared ones.
         folder: where the locks are; created if need be.
         log: told once if there is a wait.
-        asked_to_end: signals received; one ends the wait, by SystemExit.
 
     Yields:
         The index in `cards`.
@@ -116,8 +112,7 @@ def lease(
         if place is None:
             log(f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting")
         while place is None:
-            if asked_to_end:
-                raise SystemExit(128 + asked_to_end[0])
+            end_if_asked()
             time.sleep(POLL_SECONDS)
             place = _take(cards, runs_per_card, folder)
     except OSError as error:
@@ -144,11 +139,7 @@ def _take(cards: Sequence[str], runs_per_card: int, folder: Path) -> tuple[int, 
 
 
 def compute_with(
-    config: Config,
-    threads: int,
-    work: Callable[[Compute], Result],
-    log: Log = print,
-    asked_to_end: Sequence[int] | None = None,
+    config: Config, threads: int, work: Callable[[Compute], Result], log: Log = print
 ) -> Result:
     """Do some work on the configured device; with `device: auto` on the CPU if CUDA fails.
 
@@ -158,7 +149,6 @@ def compute_with(
         work: called with the device and precision; again, on the CPU, if there was too little
             memory on the card, or no working driver.
         log: told of a wait for a card, and why a card that is there is not used.
-        asked_to_end: see `lease`.
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
@@ -166,9 +156,7 @@ def compute_with(
     configure_process(threads)
     if _on_cards(config):
         try:
-            with lease(
-                visible_cards(), config.runs_per_gpu, lease_folder(), log, asked_to_end or ()
-            ) as index:
+            with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
                 torch.cuda.set_device(index)
                 compute = resolve_compute(
                     f"cuda:{index}", config.precision, cuda_graphs=config.cuda_graphs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from vaelab.training.graphs import LAUNCHES, GraphedSteps
 from vaelab.training.methods import gradients_for, product_type
 from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors, save_tensors
-from vaelab.training.termination import termination
+from vaelab.training.termination import end_if_asked, termination
 
 # Streams of random numbers of one run; each is seeded from (seed, stream, counter), so that
 # none depends on how much another has drawn.
@@ -316,7 +316,6 @@ def train(
     *,
     resume: Path,
     resume_seconds: float = 60.0,
-    asked_to_end: Sequence[int] | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train one run to its end, from its resume file if there is a fitting one.
@@ -330,8 +329,6 @@ def train(
         resume: file of the resumable state; written about every `resume_seconds` and when
             the process is asked to end, deleted by the caller once results are stored.
         resume_seconds: wall-clock between two states. It does not change the result.
-        asked_to_end: what a caller's `termination` collects, for a training that is not in the
-            main thread; a training that is collects signals itself.
         log: takes one line of text per logged point.
 
     Raises:
@@ -352,7 +349,7 @@ def train(
     spent = progress.seconds
     with ExitStack() as ending:
         ending.callback(training.release)
-        asked = ending.enter_context(termination(asked_to_end))
+        asked = ending.enter_context(termination())
         while progress.seen < spec.samples:
             training.advance(min(pending[:1] + snapshots[:1]))
             if progress.steps % FINITE_EVERY == 0:
@@ -369,8 +366,7 @@ def train(
             if asked or now - last_save >= resume_seconds:
                 training.save(resume)
                 last_save = now
-            if asked:
-                raise SystemExit(128 + asked[0])
+            end_if_asked()
     training.check_finite()
     return TrainingResult(
         state={key: value.cpu().clone() for key, value in training.model.state_dict().items()},

@@ -537,9 +537,12 @@ def test_curves_and_final_estimates_of_mcem_agree(
         images=20, curve_samples=50, final_images=10, final_samples=100, temperatures=20, chains=2
     )
     assert result.snapshots is not None
+    lines: list[str] = []
     curve, final = likelihood_tables(
-        run, model, result.snapshots, result.snapshot_samples, DATA, small, FP32
+        run, model, result.snapshots, result.snapshot_samples, DATA, small, FP32, lines.append
     )
+    seen = result.snapshot_samples
+    assert lines == [f"log p(x) after {n} samples, of {seen[-1]}" for n in seen]
     early, late = (
         row["nats"] for row in curve if (row["split"], row["estimator"]) == ("train", "importance")
     )
@@ -565,7 +568,7 @@ def test_importance_sampling_does_not_depend_on_a_bad_encoder(tmp_path: Path) ->
             model.load_state_dict(result.state)
             model.encoder_mean.layers[-1].bias += shift
             weights = torch.cat([p.flatten() for p in model.parameters()])[None]
-        curve, _ = likelihood_tables(run, model, weights, [3000], DATA, settings, FP32)
+        curve, _ = likelihood_tables(run, model, weights, [3000], DATA, settings, FP32, print)
         found.append({r["estimator"]: r["nats"] for r in curve if r["split"] == "test"})
     assert found[1]["importance"] == pytest.approx(found[0]["importance"], abs=0.2)
     assert found[1]["elbo"] < found[0]["elbo"] - 5.0

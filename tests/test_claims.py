@@ -161,7 +161,7 @@ def _measures(run: str) -> dict[str, float]:
         **{"beta1": 60.0, "beta2": 50.0, "beta5": 40.0, "beta50": 400.0},
         **{"vae": 40.0, "bvae_beta2": 42.0, "bvae_beta5": 45.0, "cvae_onehot": 20.0},
         **{run_name(row.architecture): 40.0 + 10.0 * row.architecture[-1] for row in TABLE_3},
-        **{"arch_324_284_3": 75.0, "vqvae": 100.0},
+        **{"arch_324_284_3": 75.0, "vqvae": 100.0, "arch_500_3": 72.0},
         # Deeper models generate better.
         **{"arch_500_500_2": 50.0, "arch_500_500_3": 60.0, "arch_500_500_4": 66.0},
         **{"arch_500_500_5": 75.0, "arch_500_100_50_10_2": 40.0, "arch_500_100_50_10_5": 50.0},
@@ -176,7 +176,7 @@ def _measures(run: str) -> dict[str, float]:
         "pixel_variance": 0.0001 if run == "beta50" else 0.05,
         "mmd": {2: 0.001, 5: 0.002, 10: 0.004, 20: 0.008}.get(dimension, 0.003),
         "mmd_se": 0.0001,
-        "aggregate_kl": {2: 0.1, 5: 0.3, 10: 0.6, 20: 1.5}.get(dimension, 0.2),
+        "aggregate_kl": {2: 0.1, 5: 0.4, 10: 1.6, 20: 6.4}.get(dimension, 0.2),
         "knn_accuracy": 0.2 if cvae else 0.75,
         "z_to_label_accuracy": 0.14 if cvae else 0.7,
         "majority_accuracy": 0.113,
@@ -415,13 +415,11 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     # 2 SE of a difference of two squared errors near 0.036 with 1 % each: 2.8 %.
     ("C8", {"mnist_d20 test.mse": 0.0349}, {"mnist_d20 test.mse": 0.0351}),
-    ("C9", {"measure mnist_d20 sharpness": 0.0194}, {"measure mnist_d20 sharpness": 0.0195}),
-    # 5 % of each and of the Gaussian fit's KL.
-    ("C10", {"measure mnist_d20 mmd": 0.0047}, {"measure mnist_d20 mmd": 0.0045}),
+    ("C9", {"measure mnist_d20 sharpness": 0.0188}, {"measure mnist_d20 sharpness": 0.019}),
     (
         "C10",
-        {"measure mnist_d5 aggregate_kl": 0.12},
-        {"measure mnist_d5 aggregate_kl": 0.11},
+        {"measure mnist_d5 aggregate_kl": 0.28},
+        {"measure mnist_d5 aggregate_kl": 0.27},
     ),
     (
         "C11",
@@ -475,13 +473,13 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"history beta5 train_recon": curve(300, 120, 120, 120, 120, 120, 130)},
     ),
     # 2 SE with 3 % each: about 8 %.
-    ("C16", {"measure beta5 fid": 45.8}, {"measure beta5 fid": 46.2}),
+    ("C16", {"measure beta5 fid": 42.1}, {"measure beta5 fid": 42.2}),
     (
         "C17",
         {"measure beta50 pixel_variance": 0.00066},
         {"measure beta50 pixel_variance": 0.00068},
     ),
-    ("C17", {"measure beta50 fid": 66.0}, {"measure beta50 fid": 65.0}),
+    ("C17", {"measure beta50 fid": 71.2}, {"measure beta50 fid": 71.1}),
     (
         "C18",
         {"beta5 test.recon": 88.0 + RECON_NOISE + 0.01},
@@ -495,8 +493,8 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "C20",
-        {"measure cvae_scalar sharpness": 0.0272},
-        {"measure cvae_scalar sharpness": 0.0273},
+        {"measure cvae_scalar sharpness": 0.0264},
+        {"measure cvae_scalar sharpness": 0.0265},
     ),
     (
         "C21",
@@ -517,8 +515,8 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # The CVAE's squared error is 108 / 2500 = 0.0432.
     ("C23", {"vqvae test.mse": 0.0419}, {"vqvae test.mse": 0.0421}),
     ("C23", {"bvae_beta5 test.mse": 0.0445}, {"bvae_beta5 test.mse": 0.0443}),
-    ("C24", {"measure vae fid": 21.8}, {"measure vae fid": 21.7}),
-    ("C24", {"measure bvae_beta2 confidence": 0.935}, {"measure bvae_beta2 confidence": 0.937}),
+    ("C24", {"measure vae fid": 23.8}, {"measure vae fid": 23.7}),
+    ("C24", {"measure bvae_beta2 confidence": 0.921}, {"measure bvae_beta2 confidence": 0.922}),
     ("C25", {"measure vqvae fid_uniform": 150.1}, {"measure vqvae fid_uniform": 149.9}),
     (
         "C26",
@@ -597,22 +595,11 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     ("C34", {"cvae_onehot parameters": 2_031_000}, {"cvae_onehot parameters": 2_031_010}),
-    ("C35", {"measure vae fid": 21.8}, {"measure vae fid": 21.7}),
+    ("C35", {"measure vae fid": 23.8}, {"measure vae fid": 23.7}),
     (
         "C35",
         {"cvae_onehot test.recon": 116.0 - RECON_NOISE - 0.01},
         {"cvae_onehot test.recon": 116.0 - RECON_NOISE + 0.01},
-    ),
-    # [500, 500, 3] has a recon of 115.3 and a KL of 9.3.
-    (
-        "C37",
-        {"arch_500_376_3 train.recon": 115.3 - RECON_NOISE + 0.01},
-        {"arch_500_376_3 train.recon": 115.3 - RECON_NOISE - 0.01},
-    ),
-    (
-        "C38",
-        {"arch_500_376_3 train.kl": 9.3 + KL_NOISE - 0.01},
-        {"arch_500_376_3 train.kl": 9.3 + KL_NOISE + 0.01},
     ),
     ("C39", {"arch_500_3 train.recon": 120.67}, {"arch_500_3 train.recon": 120.65}),
     ("C40", {"arch_500_500_3 train.recon": 120.0}, {"arch_500_500_3 train.recon": 120.01}),
@@ -634,16 +621,17 @@ SIDES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("C43", {"measure arch_324_284_3 fid": 74.9}, {"measure arch_324_284_3 fid": 75.1}),
     (
         "C46",
-        {"measure arch_500_500_5 fid": 55.0},
-        {"measure arch_500_500_5 fid": 54.0},
+        {"measure arch_500_500_5 fid": 59.4},
+        {"measure arch_500_500_5 fid": 59.2},
     ),
     # The deep net of d=5 has the lower KL all the same, so d=2 decides.
-    ("C47", {"measure arch_500_500_2 fid": 54.9}, {"measure arch_500_500_2 fid": 56.0}),
+    ("C47", {"measure arch_500_500_2 fid": 50.5}, {"measure arch_500_500_2 fid": 50.7}),
     ("C48", {"arch_500_500_3 train.neg_elbo": 125.29}, {"arch_500_500_3 train.neg_elbo": 125.31}),
 ]
 
-# C44 exists-claims and C45 shares: all pairs at once, so they get worlds of their own below.
-WORLDS = {"C44", "C45"}
+# C37 and C38 (three verdicts), C44 exists-claims and C45 shares: all pairs at once, so they get
+# worlds of their own below.
+WORLDS = {"C37", "C38", "C44", "C45"}
 
 
 @pytest.mark.parametrize(
@@ -667,6 +655,8 @@ def test_in_the_made_up_world_all_claims_hold(tmp_path):
     # C42 needs neighbours that no search trains.
     expected = dict.fromkeys(BY_ID, "holds") | STORED | {"C19": "not evaluated"}
     expected["C42"] = "not evaluated"
+    # The report's own violations, which one training's noise could explain.
+    expected |= {"C37": "not evaluated", "C38": "not evaluated"}
     assert verdicts == expected
     assert json.loads(frame.loc["C1", "numbers"])["test ELBO, d=20"] == -99.0
     assert frame.loc["C1", "item"] == "figure_01"
@@ -832,6 +822,30 @@ def test_the_report_s_own_survey_violates_its_assumption():
     assert recon.numbers["violations"] == kl.numbers["violations"] == 4
     assert recon.numbers["worst pair"] == "[500, 251, 3] and [500, 282, 3]"
     assert recon.numbers["worst violation, nats"] == pytest.approx(14.2)
+
+
+@pytest.mark.parametrize(
+    ("claim", "loss", "sign", "noise"),
+    [("C37", "recon", -1.0, RECON_NOISE), ("C38", "kl", 1.0, KL_NOISE)],
+)
+def test_monotony_holds_without_violations_and_fails_by_certain_ones(claim, loss, sign, noise):
+    world = made_up()
+    for architecture in architecture_rows():
+        value = 100.0 + sign * sum(architecture) / 100.0
+        world["runs"][run_name(architecture)]["train"][loss] = value
+    smaller, larger = (world["runs"][f"arch_500_{w}_3"]["train"] for w in (376, 500))
+
+    def at(violation: float) -> Judgement:
+        smaller[loss] = larger[loss] + sign * violation
+        return BY_ID[claim].judge(evidence_of(world))
+
+    assert at(-0.001).verdict == "holds"
+    for violation, verdict in ((noise - 0.01, "not evaluated"), (noise + 0.01, "fails")):
+        judgement = at(violation)
+        assert judgement.verdict == verdict, judgement.reason
+        assert judgement.numbers["worst pair"] == "[500, 376, 3] and [500, 500, 3]"
+        assert judgement.numbers["worst violation, nats"] == pytest.approx(violation, rel=1e-5)
+    assert at(noise - 0.01).reason.startswith("3 of 159 comparable pairs contradict it, none by")
 
 
 def test_a_smaller_good_model_refutes_minimality():

@@ -400,11 +400,17 @@ def test_figure_15_shows_the_reports_answer_beside_ours(tmp_path: Path) -> None:
     # A probe of our search is no row of the run table, so no alias names it.
     write_run(folder, "arch_360_250_3", parameters=1_000_000)
     write_json(folder / "search/decisions.json", decisions([360, 250, 3]))
-    words = texts(draw(15, Results(folder, alias(["arch_324_284_3"]))))
+    results = Results(folder, alias(["arch_324_284_3"]))
+    words = texts(draw(15, results))
     space = "\N{NO-BREAK SPACE}"
     assert f"[324, 284, 3], the report's, 1{space}043{space}266 parameters" in words
     assert f"[360, 250, 3], our search's, 1{space}000{space}000 parameters" in words
     assert words.count("generation") == 2
+    assert not any("to within" in word for word in words)
+    coarse = decisions([360, 250, 3]) | {"settings": SearchSettings(resolution=64).model_dump()}
+    write_json(folder / "search/decisions.json", coarse)
+    words = texts(draw(15, Results(folder, results.alias)))
+    assert any(word.endswith("our search settled widths to within 64") for word in words)
 
 
 @pytest.mark.parametrize(

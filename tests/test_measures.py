@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from vaelab import measures
 from vaelab.io import write_json, write_npz
 from vaelab.measures import (
     Classified,
@@ -365,8 +364,8 @@ def test_measures_of_all_runs(tmp_path):
     train, _ = digits(4000, 6)
     test, labels = digits(500, 7)
     test[:5, 0] = (labels[:5] + 1) % 10
-    real = reference(classify, train, test, labels)
-    assert calls == [500, measures.REFERENCE_IMAGES]
+    real = reference(classify, train, test, labels, 300)
+    assert calls == [500, 300]
     calls.clear()
     result = measure_runs(Results(tmp_path, alias), classify, real)
     json.dumps(result, allow_nan=False)

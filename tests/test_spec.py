@@ -424,6 +424,22 @@ def test_extras_wait_for_their_switch() -> None:
     assert "ml_n1000_lr002" not in runs_of("quick").alias
 
 
+@pytest.mark.parametrize("preset", ["quick", "modern", "paper"])
+def test_extras_keep_the_optimiser_and_rate_that_they_are_about(preset: str) -> None:
+    runs = runs_of(preset, extras=True)
+    for name, rate in (("frey_adagrad001_d2", 0.01), ("frey_adagrad01_d2", 0.1)):
+        spec = spec_of(runs, name)
+        assert (spec.optimizer, spec.learning_rate, spec.schedule) == ("adagrad", rate, "constant")
+        assert spec.samples == spec_of(runs, "frey_d2").samples
+    spec = spec_of(runs, "ml_n1000_lr002")
+    assert (spec.optimizer, spec.learning_rate, spec.warmup) == ("adagrad", 0.02, 0.0)
+    changed = {"runs": {"ml_n1000_lr002": {"learning_rate": 0.05}}}
+    assert (
+        spec_of(runs_of(preset, extras=True, training=changed), "ml_n1000_lr002").learning_rate
+        == 0.05
+    )
+
+
 # --- Presets, layers, aliases ---------------------------------------------------------------
 
 
@@ -447,7 +463,8 @@ def test_paper_preset_changes_no_recipe(paper: Runs) -> None:
 
 
 def config_with(training: dict[str, Any], **changes: Any) -> Config:
-    return validate([("test", {"preset": "paper", "training": training} | changes)])
+    real = {"preset": "paper", "data": {"frey": {"fallback": "none"}}}
+    return validate([("test", real | {"training": training} | changes)])
 
 
 def test_overrides_apply_by_default_then_group_then_run() -> None:
@@ -488,7 +505,10 @@ def test_override_that_makes_a_run_impossible_names_preset_and_run() -> None:
 
 def test_override_of_an_unknown_run_is_an_error() -> None:
     config = config_with({"runs": {"vae2": {"samples": 10}, "vae": {"samples": 10}}})
-    with pytest.raises(VaelabError, match=r"training\.runs names vae2, which config/runs\.tsv"):
+    with pytest.raises(
+        VaelabError,
+        match=r"training\.runs names vae2; config/runs\.tsv has: .*arch_50_4, .*, yardstick$",
+    ):
         resolve(config, ROOT)
 
 

@@ -14,7 +14,7 @@ from vaelab import report_numbers
 from vaelab.config import SearchSettings
 from vaelab.errors import VaelabError
 from vaelab.io import write_csv, write_json
-from vaelab.results import Results
+from vaelab.results import Results, grouped
 from vaelab.tables import (
     TABLE_RUNS,
     TABLES,
@@ -104,7 +104,8 @@ def test_table_1_compares_no_model_that_the_report_has_no_numbers_for(benchmarks
     ]  # fmt: skip
     assert list(frame["in_report"]) == [True, True, False, True, False, False]
     report = [c for c in frame if c.startswith(("report_", "diff_"))]
-    assert len(report) == 9
+    assert len(report) == 10
+    assert row(frame, "vae")["report_minutes"] == 150
     for run in ("bvae_beta5", "cvae_scalar", "vqvae"):
         assert row(frame, run)[report].isna().all()
     beta_5 = row(frame, "bvae_beta5")
@@ -245,13 +246,15 @@ def test_csv_holds_every_column_and_markdown_the_readable_ones(
     assert records[5]["train_recon"] == ""
     assert records[2]["in_report"] == "False"
     text = (tmp_path / "t.md").read_text(encoding="utf-8")
-    assert text.startswith("## Table 1. Loss after convergence\n\n| model | train recon | ")
+    assert text.startswith(
+        "## Table 1. Loss after convergence\n\n| model | samples | train recon | "
+    )
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 8
     # Cells hold no bar that would start another one.
     assert {line.replace(r"\|", "").count("|") for line in table} == {table[0].count("|")}
     assert r"bounds log p(x\|c)" in text
-    assert "| VAE | 116.3 ± 0.3 | 9.5 | 125.8 ± 0.4 |" in text
+    assert f"| VAE | {grouped(300_000)} | 116.3 ± 0.3 | 9.5 | 125.8 ± 0.4 |" in text
     assert "| +1.2 | +0.4 | +1.6 | +1.3 |" in text
     assert "| 6.1 |" in table[7]
     assert "100 samples takes off it on 1000 of them" in text

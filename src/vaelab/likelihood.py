@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ def likelihood_tables(
     dataset: Dataset,
     settings: LikelihoodSettings,
     compute: Compute,
+    log: Callable[[str], None],
 ) -> tuple[list[Row], list[Row]]:
     """Estimates of mean log p(x) over training and test images that stand for all.
 
@@ -61,6 +62,7 @@ def likelihood_tables(
         dataset: images.
         settings: how many images and latent samples.
         compute: device; the networks run in float32, sums in float64.
+        log: takes one line of text per snapshot.
 
     Returns:
         Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
@@ -89,6 +91,7 @@ def likelihood_tables(
                 {"samples": seen, "split": split, **_row(name, estimate)}
                 for name, estimate in estimates.items()
             ]
+        log(f"log p(x) after {seen} samples, of {samples[-1]}")
     for split, x in at_end.items():
         generator = _generator(FINAL, compute.device)
         estimates = _cheap(q, fitted, x, settings.final_samples, settings.final_samples, FINAL)

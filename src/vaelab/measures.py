@@ -5,9 +5,9 @@ Pure functions of arrays, without torch: images arrive as uint8 grey values, a c
 content of measures.json.
 
 Frechet distances are computed on 64 features of a digit classifier, not on Inception's, and
-on 2000 generated images. Their finite-sample bias, about proportional to 1 / 2000, makes all
-of them too large by nearly the same amount: compare them with each other and with the floor
-that 2000 real images reach (`reference`), not with the literature.
+on n generated images. Their finite-sample bias, about proportional to 1 / n, makes all of them
+too large by nearly the same amount: compare them with each other and with the floor that as
+many real images reach (`reference`), not with the literature.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from vaelab.results import Results
 NEIGHBOURS = 10
 # MMD is the mean over blocks, which bounds the kernel matrices and gives a standard error.
 MMD_BLOCKS, MMD_BLOCK_SIZE = 10, 1000
-# Real images that stand in for generations in the reference; as many as a run generates.
-REFERENCE_IMAGES = 2000
 # Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_losses`.
 VARIANCE_FLOORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 _ROWS = 1000
@@ -290,12 +288,21 @@ def reference(
     train_images: np.ndarray,
     test_images: np.ndarray,
     test_labels: np.ndarray,
+    generated: int,
 ) -> Reference:
-    """Measure the real images once; uint8 (N, 784)."""
+    """Measure the real images once; uint8 (N, 784).
+
+    Args:
+        classify: the digit classifier.
+        train_images: some of them stand in for generations.
+        test_images: what generations are compared with.
+        test_labels: their digits (N,).
+        generated: images that a run generates, and that stand in for them.
+    """
     test = classify(test_images)
     fit = Gaussian.fit(test.features)
     # Evenly spaced: the order of the training images follows their writers.
-    real = train_images[:: max(1, len(train_images) // REFERENCE_IMAGES)][:REFERENCE_IMAGES]
+    real = train_images[:: max(1, len(train_images) // generated)][:generated]
     numbers = {
         "fid": frechet_distance(Gaussian.fit(classify(real).features), fit),
         "confidence": confidence(test.probabilities),

@@ -58,6 +58,7 @@ def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
         data.train_images,
         data.test_images,
         data.test_labels,
+        config.evaluation.generated,
     )
     measured = measure_runs(
         Results(config.folder, runs.alias), lambda images: classify(model, images), real

@@ -213,6 +213,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             dataset,
             config.likelihood,
             compute,
+            lambda line: log(f"{run.id}: {line}"),
         )
 
     metrics, arrays, *likelihood = compute_with(config, threads, work, log)

@@ -168,6 +168,9 @@ class RunRow(BaseModel):
 # The table that vaelab's presets are about, wherever results are made.
 OWN_TABLE = Path(__file__).resolve().parents[2] / "config" / "runs.tsv"
 
+# What the `extras` vary, each from the row of another run: left as the table has it.
+ABLATED = {"optimizer", "learning_rate", "adam_beta2", "schedule", "warmup"}
+
 # What `used_by` names.
 TARGET = r"(figure_[0-9]{2}|table_[0-9])"
 
@@ -211,7 +214,7 @@ def read_rows(path: str | Path) -> list[RunRow]:
         try:
             rows.append(_row(record))
         except ValidationError as error:
-            problems.append(explain(error, lambda _, name=name: f"{path}, run {name!r}"))
+            problems.append(explain(error, RunRow, lambda _, name=name: f"{path}, run {name!r}"))
     names = [row.run for row in rows]
     problems += [f"  {path}: run {n!r} is listed twice" for n in {*names} if names.count(n) > 1]
     if problems:
@@ -322,8 +325,8 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
     unknown = sorted(set(config.training.runs) - {row.run for row in (*rows, *own)})
     if unknown:
         raise VaelabError(
-            f"preset {config.preset}: training.runs names {', '.join(unknown)}, "
-            f"which {config.runs} lacks"
+            f"training.runs names {', '.join(unknown)}; "
+            f"{config.runs} has: {', '.join(sorted(row.run for row in rows))}"
         )
     baselines = _baselines(config, rows, own)
     by_id: dict[str, Run] = {}
@@ -365,8 +368,7 @@ def _baselines(config: Config, rows: Iterable[RunRow], own: Iterable[RunRow]) ->
     unknown = sorted(set(config.baselines) - known - elsewhere)
     if unknown:
         raise VaelabError(
-            f"preset {config.preset}: baselines names {', '.join(unknown)}; "
-            f"{config.runs} has: {', '.join(sorted(known))}"
+            f"baselines names {', '.join(unknown)}; {config.runs} has: {', '.join(sorted(known))}"
         )
     return set(config.baselines)
 
@@ -374,20 +376,18 @@ def _baselines(config: Config, rows: Iterable[RunRow], own: Iterable[RunRow]) ->
 def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:
     """The row's spec with the preset's overrides: default, then group, then (if `own`) run."""
     training = config.training
-    layers = [
-        training.default,
-        training.groups.get(row.group, Recipe()),
-        training.runs.get(row.run, Recipe()) if own else Recipe(),
-    ]
     changes: dict[str, Any] = {
         "history_points": config.history.points,
         "history_images": config.history.images,
         "snapshots": config.likelihood.snapshots if row.group == "likelihood" else 0,
     }
-    for layer in layers:
-        changes |= layer.model_dump(exclude_none=True)
+    kept = ABLATED if row.when == "extras" else set()
+    for layer in (training.default, training.groups.get(row.group, Recipe())):
+        changes |= layer.model_dump(exclude_none=True, exclude=kept)
+    if own and row.run in training.runs:
+        changes |= training.runs[row.run].model_dump(exclude_none=True)
     try:
         return RunSpec.model_validate(row.spec.model_dump() | changes)
     except ValidationError as error:
-        problems = explain(error, lambda _: f"preset {config.preset}, run {row.run!r}")
+        problems = explain(error, RunSpec, lambda _: f"preset {config.preset}, run {row.run!r}")
         raise VaelabError("The run is not possible.\n" + problems) from error

@@ -70,10 +70,10 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
 
 RESULTS = CONFIG.folder.as_posix()
 # With device: auto the driver's control file tells whether there is a card, without torch.
-GPUS_PER_RUN = int(
-    CONFIG.device == "cuda"
-    or (CONFIG.device == "auto" and Path(os.sep, "dev", "nvidiactl").exists())
-)
+HAS_CARD = Path(os.sep, "dev", "nvidiactl").exists() and os.environ.get(
+    "CUDA_VISIBLE_DEVICES", "all"
+) not in ("", "-1")
+GPUS_PER_RUN = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and HAS_CARD))
 # Used with `--software-deployment-method conda`, and by nothing else.
 ENVIRONMENT = f"../../envs/{'cuda' if GPUS_PER_RUN else 'cpu'}.yaml"
 # The split that an item of the report shows; most show test images.

@@ -29,8 +29,8 @@ class Spread:
     relative: float = 0.0
 
 
-# By the last part of a metric's name. For recon and kl the same numbers as in the search. The
-# rest is a rough scale: sampling error of 2000 images, and a few per cent between trainings.
+# By the last part of a metric's name. For recon and kl the same numbers as in the search; the rest
+# is the scatter of ten networks [500, 251 ... 500, 3] of `quick`, which differ in little but luck.
 ASSUMED: Mapping[str, Spread] = {
     "recon": Spread(absolute=Noise().recon),
     "neg_elbo": Spread(absolute=Noise().recon),
@@ -38,15 +38,14 @@ ASSUMED: Mapping[str, Spread] = {
     "kl": Spread(absolute=Noise().kl),
     "mse": Spread(relative=0.01),
     "log_likelihood": Spread(absolute=Noise().recon),
-    "fid": Spread(relative=0.03),
-    "sharpness": Spread(relative=0.01),
+    "fid": Spread(relative=0.06),
+    "sharpness": Spread(relative=0.02),
     "pixel_variance": Spread(relative=0.01),
-    "confidence": Spread(absolute=0.005),
+    "confidence": Spread(absolute=0.01),
     "label_agreement": Spread(absolute=0.01),
     "knn_accuracy": Spread(absolute=0.01),
     "z_to_label_accuracy": Spread(absolute=0.01),
-    "mmd": Spread(relative=0.05),
-    "aggregate_kl": Spread(relative=0.05),
+    "aggregate_kl": Spread(relative=0.3),
 }
 # One run on Frey Face: its few images and unbounded densities spread much wider, nats.
 ASSUMED_FREY = Spread(absolute=5.0)

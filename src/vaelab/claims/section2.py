@@ -279,15 +279,16 @@ def _c9b(e: Evidence) -> Judgement:
     where="Figure 5",
     statement="The mismatch between the aggregated posterior and the prior grows with the latent "
     "dimension, the report's first explanation of bad samples.",
-    threshold="MMD^2 and the KL of a Gaussian fit per dimension both rise by 2 SE at each step "
-    "of d = 2, 5, 10, 20",
+    threshold="the KL of a Gaussian fit per dimension, summed, rises by 2 SE at each step of "
+    "d = 2, 5, 10, 20",
 )
 def _c10(e: Evidence) -> Judgement:
-    mmd = {k: _with_error(e, run) for k, run in SAMPLED.items()}
+    mmd = e.measured(SAMPLED, "mmd")
     kl = e.measured(SAMPLED, "aggregate_kl")
-    checks = rising("MMD^2", mmd) + rising("KL of the Gaussian fit", kl, NATS)
-    numbers = named("MMD^2", mmd) | named("KL of the Gaussian fit", kl)
-    return conclude(checks, numbers, e.recipe(SAMPLED.values()))
+    # The kernel of MMD^2 widens with d, so that the same mismatch in every dimension lowers it.
+    note = f"MMD^2 is not comparable between latent dimensions. {e.recipe(SAMPLED.values())}"
+    numbers = named("KL of the Gaussian fit", kl) | named("MMD^2", mmd)
+    return conclude(rising("KL of the Gaussian fit", kl, NATS), numbers, note)
 
 
 @claim(
@@ -320,11 +321,3 @@ def _smoothed(curve: Curve) -> Curve:
     starts = np.searchsorted(curve.samples, curve.samples - SMOOTHING * curve.end, side="right")
     values = [curve.values[a : i + 1].mean() for i, a in enumerate(starts)]
     return Curve(curve.samples, np.array(values))
-
-
-def _with_error(e: Evidence, run: str) -> Quantity:
-    """MMD^2 with, for one seed, its own standard error where that exceeds the assumed one."""
-    mmd = e.measure(run, "mmd")
-    if mmd.seeds > 1:
-        return mmd
-    return Quantity(mmd.mean, max(mmd.se, e.measure(run, "mmd_se").mean), 1)

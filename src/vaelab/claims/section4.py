@@ -234,7 +234,8 @@ def _c29(e: Evidence) -> Judgement:
     section="4.4",
     where="Figure 14",
     statement="The VQ-VAE's reconstruction and embedding losses both converge.",
-    threshold="each changes by at most 2 % over the last tenth of the training, train images",
+    threshold="each changes by at most 2 % over the last tenth of the training, train images, "
+    "interpolated between logged points",
 )
 def _c30(e: Evidence) -> Judgement:
     checks, numbers = [], {}

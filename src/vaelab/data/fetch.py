@@ -198,8 +198,8 @@ def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
     ]
     if dataset.has_synthetic:
         lines += [
-            f"  - set data.{dataset.name}.fallback: synthetic, where the preset allows it, to go "
-            "on with",
-            "    procedural faces; the results are then marked so.",
+            f"  - in other presets than modern and paper, set data.{dataset.name}.fallback: "
+            "synthetic to go",
+            "    on with procedural faces; the results are then marked so.",
         ]
     return "\n".join(lines)

@@ -139,7 +139,7 @@ FIGURES: dict[int, FigureSpec] = {
         images.figure_07,
         "Samples with different β",
         "3.1 BVAE",
-        "Samples improve up to β = 5; with β = 50 every sample is the same average image.",
+        "The report sees samples improve up to β = 5; with β = 50 all are the same average image.",
         _BETAS,
     ),
     8: FigureSpec(

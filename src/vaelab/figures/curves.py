@@ -100,9 +100,10 @@ def figure_01(results: Results) -> Figure:
     for name, d, shade in zip(names, FIGURE_1_DIMENSIONS, shades, strict=True):
         _trace(together, results, name, "neg_elbo", "test", shade, f"d = {d}", sign=-1)
     together.set_title("all d, test")
-    low, high = _samples_range(results, drawn, 1e5, 1e8)
+    # The report cuts its 1.2e8 samples here.
+    low, _ = _samples_range(results, drawn, 1e5, 1e8)
     for axes in (*clipped, *whole, together):
-        samples_axis(axes, low, high)
+        samples_axis(axes, low, 1e8)
     for axes in (*whole, together):
         _fit_y(axes)
     for axes in grid[:, 0]:
@@ -222,7 +223,8 @@ def figure_06(results: Results) -> Figure:
 def figure_14(results: Results) -> Figure:
     """Objective and its two parts against samples, for every model (report, section 4.4).
 
-    The VQ-VAE's losses are means per pixel; the report logs a hundredth of them.
+    The VQ-VAE's losses are mean squared errors, of its pixels and of the numbers in its codes; the
+    report logs a hundredth of them.
     """
     figure = new_figure(WIDTH, 5.6)
     grid = figure.subplots(2, 3)
@@ -241,7 +243,7 @@ def figure_14(results: Results) -> Figure:
         _frame_y(axes, 0, 0.045 if name == "vqvae" else 230)
     for axes in grid[:, 0]:
         axes.set_ylabel("nats per image")
-    grid[1][1].set_ylabel("loss per pixel")
+    grid[1][1].set_ylabel("mean squared error")
     _legend_panel(grid[1][2], grid.flat[:5])
     footer(figure, results, names, _band_note(results))
     return figure

@@ -24,9 +24,9 @@ GENERATED = (
 
 
 def figure_04(results: Results) -> Figure:
-    """Reconstructions of 100 random test images with d = 2, 5, 10, 20 (report, section 2.3)."""
+    """Reconstructions of 100 test images with d = 2, 5, 10, 20 (report, section 2.3)."""
     names = [f"mnist_d{d}" for d in DIMENSIONS]
-    panels = [_grid(results, names[0], "random_originals", "Original", "100 random test images")]
+    panels = [_grid(results, names[0], "random_originals", "Original", "100 test images")]
     for d, name in zip(DIMENSIONS, names, strict=True):
         subtitle = _test_recon(results, name)
         panels.append(_grid(results, name, "random_reconstructions", f"d = {d}", subtitle))
@@ -155,7 +155,8 @@ def _search_note(results: Results, answer: tuple[int, ...] | None) -> str:
         return "our search found no good architecture"
     if answer == MINIMAL_ARCHITECTURE:
         return "our search found the same architecture"
-    return ""
+    resolution = results.decisions["settings"]["resolution"]
+    return f"our search settled widths to within {resolution}" if resolution > 1 else ""
 
 
 def _conditional(results: Results, name: str, note: str) -> Figure:

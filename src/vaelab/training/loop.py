@@ -41,6 +41,9 @@ VQ_OUTPUT_SPREAD = 0.1
 # each of them whenever the bound is evaluated.
 FITTED_IMAGES = 100
 
+# Longest wait for a line of progress: points of the history are hours apart in a long training.
+PROGRESS_SECONDS = 60.0
+
 # Steps between two looks at whether the weights are still finite.
 FINITE_EVERY = 200
 
@@ -329,7 +332,7 @@ def train(
         resume: file of the resumable state; written about every `resume_seconds` and when
             the process is asked to end, deleted by the caller once results are stored.
         resume_seconds: wall-clock between two states. It does not change the result.
-        log: takes one line of text per logged point.
+        log: takes one line of text per point of the history, and at least one a minute.
 
     Raises:
         VaelabError: the loss or the weights are no longer finite.
@@ -345,7 +348,7 @@ def train(
     # Both grids end at the budget.
     pending = [point for point in history_grid(spec) if point > progress.seen]
     snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
-    last_save = clock = time.monotonic()
+    last_line = last_save = clock = time.monotonic()
     spent = progress.seconds
     with ExitStack() as ending:
         ending.callback(training.release)
@@ -358,7 +361,11 @@ def train(
             progress.seconds = spent + now - clock
             if pending and progress.seen >= pending[0]:
                 pending = [point for point in pending if point > progress.seen]
-                log(_progress_line(name, spec, progress, training.log_history()))
+                training.log_history()
+                last_line = -math.inf
+            if now - last_line >= PROGRESS_SECONDS and progress.history:
+                log(_progress_line(name, spec, progress))
+                last_line = now
             if snapshots and progress.seen >= snapshots[0]:
                 snapshots = snapshots[1:]
                 training.snapshots.append(training.weights())
@@ -394,7 +401,8 @@ def _measure(
     }
 
 
-def _progress_line(name: str, spec: RunSpec, progress: _Progress, row: dict[str, float]) -> str:
+def _progress_line(name: str, spec: RunSpec, progress: _Progress) -> str:
+    row = progress.history[-1]
     rate = progress.seen / max(progress.seconds, 1e-9)
     left = (spec.samples - progress.seen) / rate
     key = "train_neg_elbo" if "train_neg_elbo" in row else "train_objective"

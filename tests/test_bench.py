@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from vaelab.bench.networks import (
 from vaelab.bench.pipeline import pipeline_table
 from vaelab.bench.planning import enlarged, planning_table
 from vaelab.bench.presets import extrapolated
-from vaelab.bench.rounds import Measurement, measure, median_ratio, schedule
+from vaelab.bench.rounds import Measurement, _Pool, measure, median_ratio, schedule
 from vaelab.cli import main
 from vaelab.config import Config, load_config
 from vaelab.errors import VaelabError
@@ -226,6 +227,15 @@ def test_a_way_that_fails_is_named(tmp_path: Path) -> None:
             cores=1,
             log=lambda line: None,
         )
+
+
+def test_a_process_that_is_killed_is_an_error_for_the_user() -> None:
+    near, far = Pipe()
+    far.close()
+    pool = _Pool(1, Path(), {})
+    pool.workers[False] = [near]
+    with pytest.raises(VaelabError, match="vae, bound: its process was killed"):
+        pool.run(Way("vae", "bound", "fp32"), 100, 1)
 
 
 # --- what is said of it ----------------------------------------------------------------------

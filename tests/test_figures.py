@@ -539,9 +539,15 @@ def test_missing_and_broken_arrays_are_named(tmp_path: Path) -> None:
     assert results.arrays("vae")["originals"].shape == (100, 784)
     with pytest.raises(VaelabError, match=r"vae-s0/arrays.npz has no array 'codebook'"):
         results.arrays("vae")["codebook"]
-    path.write_bytes(b"half a file")
-    with pytest.raises(VaelabError, match=r"vae-s0/arrays.npz is not an archive"):
-        Results(tmp_path / "quick", alias(["vae"])).arrays("vae")
+    whole = path.read_bytes()
+    for broken in (b"", b"half a file", whole[: len(whole) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(VaelabError, match=r"vae-s0/arrays.npz is not an archive"):
+            Results(tmp_path / "quick", alias(["vae"])).arrays("vae")
+    # The list of contents, at the end, is whole; what it lists is not.
+    path.write_bytes(whole[:200] + bytes(len(whole) // 2 - 200) + whole[len(whole) // 2 :])
+    with pytest.raises(VaelabError, match=r"vae-s0/arrays.npz: array 'originals' is damaged"):
+        Results(tmp_path / "quick", alias(["vae"])).arrays("vae")["originals"]
 
 
 def test_results_resolve_aliases_probes_and_seeds(tmp_path: Path) -> None:

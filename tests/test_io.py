@@ -129,6 +129,19 @@ def test_second_holder_of_a_lock_waits_for_the_first(tmp_path: Path) -> None:
         assert len(lines) == 1
 
 
+def test_wait_for_a_lock_can_be_ended(tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    def end() -> None:
+        raise SystemExit(143)
+
+    with one_at_a_time(tmp_path, lines.append):
+        with pytest.raises(SystemExit):  # noqa: SIM117
+            with one_at_a_time(tmp_path, lines.append, meanwhile=end):
+                lines.append("held twice")
+        assert lines == [f"another process is at work on {tmp_path}; waiting for it"]
+
+
 def test_lock_is_released_by_an_error(tmp_path: Path) -> None:
     def fail() -> None:
         with one_at_a_time(tmp_path):

@@ -33,7 +33,7 @@ from vaelab.results import Results
 from vaelab.review import accounting, explorer, formatting, media, searching, tabulating
 from vaelab.review.charts import END_COLUMNS, as_plotly, curve_figures
 from vaelab.review.collect import write_page
-from vaelab.review.page import style_sheet
+from vaelab.review.page import facts, style_sheet
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 LOADING_ATTRIBUTES = {"src", "href", "srcset", "poster", "data", "action", "background"}
@@ -300,6 +300,16 @@ def test_run_shared_by_two_names_is_counted_once(tmp_path: Path) -> None:
         ("vae-s0", ["vae", "arch_500_500_3"]),
         ("arch_324_284_3-s0", ["arch_324_284_3"]),
     ]
+
+
+def test_header_says_several_where_runs_differ(tmp_path: Path) -> None:
+    results = Results(tmp_path / "quick", alias(["vae"]))
+    one, other = provenance("vae"), provenance("cvae") | {"device": "cuda", "precision": "bf16"}
+    alike = dict(facts(results, {"a": one, "b": one}))
+    assert (alike["Device"], alike["PyTorch"]) == ("cpu, fp32", "2.13.0")
+    assert alike["Revision"] == "0123456789ab"
+    mixed = dict(facts(results, {"a": one, "b": other}))
+    assert (mixed["Device"], mixed["PyTorch"]) == ("several", "2.13.0")
 
 
 def test_errata_are_mathml_with_measured_effects(page: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -25,11 +26,12 @@ from vaelab.config import Config, validate
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
 from vaelab.io import file_sha256, one_at_a_time, read_json
-from vaelab.models import build
+from vaelab.models import VAE, build
 from vaelab.provenance import git_state, versions
 from vaelab.run_files import RunFiles
 from vaelab.runner import evaluate_run, load_model, train_run, work_on_runs
 from vaelab.spec import Run, RunSpec, fingerprint
+from vaelab.training.device import Compute
 from vaelab.training.state import load_tensors, save_tensors
 
 SETTINGS = {
@@ -321,14 +323,57 @@ def test_resume_file_is_removed_once_the_results_are_stored(lab: Lab) -> None:
     original = runner.save_tensors
 
     def spy(path: Path, *arguments: Any) -> None:
-        saved.append(lab.files.resume.exists())
+        saved.append([path.name for path in lab.files.resumes()])
         original(path, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "save_tensors", spy)
         lab.train(checkpoint_seconds=1e-9)
-    assert saved == [True]
-    assert not lab.files.resume.exists()
+    assert saved == [["vae-s3.cpu-fp32.safetensors"]]
+    assert not lab.files.resumes()
+
+
+def stop_at_the_second_point() -> Callable[[str], None]:
+    """A log that ends the training when there has been a step to save."""
+    points = itertools.count(1)
+
+    def log(line: str) -> None:
+        if "/300 samples" in line and next(points) == 2:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def test_training_moved_to_another_device_leaves_the_state_of_the_first_until_it_has_ended(
+    lab: Lab,
+) -> None:
+    config = lab.config.model_copy(update={"checkpoint_seconds": 1e-9})
+    for precision in ("fp32", "bf16"):
+        other = config.model_copy(update={"precision": precision})
+        with pytest.raises(KeyboardInterrupt):
+            train_run(other, lab.run, log=stop_at_the_second_point())
+    names = [path.name for path in lab.files.resumes()]
+    assert names == ["vae-s3.cpu-bf16.safetensors", "vae-s3.cpu-fp32.safetensors"]
+    assert "resumed at" in lab.train()
+    assert lab.files.resumes() == []
+
+
+def test_core_seconds_count_all_parts_of_a_training(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=10.0)
+    monkeypatch.setattr("vaelab.training.loop._core_seconds", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt):
+        train_run(
+            lab.config.model_copy(update={"checkpoint_seconds": 1e-9}),
+            lab.run,
+            log=stop_at_the_second_point(),
+        )
+    before = load_tensors(lab.files.resumes()[0])[1]["core_seconds"]
+    assert before > 0.0
+    # A look at the beginning and one at the end.
+    lab.train(checkpoint_seconds=1e9)
+    assert lab.json("provenance.json")["core_seconds"] == before + 10.0
 
 
 def test_results_folder_that_cannot_be_written_is_an_error_for_the_user(
@@ -509,7 +554,7 @@ def test_likelihood_settings_and_files_belong_to_the_evaluation(
     likelihood_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tables(*arguments: Any) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
-        rows = [{"z_samples": arguments[-2].curve_samples}]
+        rows = [{"z_samples": arguments[5].curve_samples}]
         return rows, rows
 
     monkeypatch.setattr(runner, "likelihood_tables", tables)
@@ -522,6 +567,38 @@ def test_likelihood_settings_and_files_belong_to_the_evaluation(
     assert set(pd.read_csv(lab.files.text("likelihood.csv"))["z_samples"]) == {5}
     lab.files.text("likelihood_final.csv").unlink()
     assert lab.evaluate(likelihood=changed) == "vae-s3: evaluated"
+
+
+def test_evaluation_that_moves_to_the_cpu_half_way_measures_the_trained_weights(
+    likelihood_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = likelihood_lab
+    lab.train()
+    lab.evaluate()
+    expected = lab.json("metrics.json")
+    original, attempts = runner.likelihood_tables, []
+
+    def tables(spec: RunSpec, model: VAE, *arguments: Any) -> Any:
+        attempts.append(model)
+        if len(attempts) == 1:
+            # An earlier snapshot is in place when the card's memory ends.
+            with torch.no_grad():
+                model.decoder.layers[-1].bias += 1.0
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(spec, model, *arguments)
+
+    def compute_with(config: Config, threads: int, work: Any, log: Any) -> Any:
+        compute = Compute(torch.device("cpu"), torch.float32)
+        with pytest.raises(torch.OutOfMemoryError):
+            work(compute)
+        return work(compute)
+
+    monkeypatch.setattr(runner, "likelihood_tables", tables)
+    monkeypatch.setattr(runner, "compute_with", compute_with)
+    lab.files.text("metrics.json").unlink()
+    lab.evaluate()
+    assert len(attempts) == 2
+    assert lab.json("metrics.json") == expected
 
 
 def test_snapshots_of_a_reused_run_become_new(likelihood_lab: Lab) -> None:
@@ -629,7 +706,7 @@ def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
         work_on_runs(beside, SEVERAL, log=log)
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    assert RunFiles(beside.folder, "adam-s0").resume.exists()
+    assert RunFiles(beside.folder, "adam-s0").resumes()
     assert not RunFiles(beside.folder, "longer-s0").checkpoint.exists()
 
     work_on_runs(beside, SEVERAL, log=lab.lines.append)
@@ -645,6 +722,8 @@ def test_failing_run_lets_those_under_way_finish_and_begins_no_other(
     later = [Run("later", seed, toy_spec(samples=3000)) for seed in range(6)]
     with pytest.raises(VaelabError, match="wrong-s0 diverged"):
         work_on_runs(lab.config, [wrong, *later], evaluation=False, log=lab.lines.append)
+    said = [line.startswith("wrong-s0: failed: wrong-s0 diverged") for line in lab.lines]
+    assert any(said[: lab.lines.index(next(x for x in lab.lines if "3000/3000 samples" in x))])
     done = [RunFiles(lab.config.folder, run.id).checkpoint.exists() for run in later]
     assert done[0]
     assert not done[-1]

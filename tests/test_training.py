@@ -344,7 +344,7 @@ def test_resume_file_of_another_training_is_not_used(tmp_path: Path) -> None:
           log=lines.append)  # fmt: skip
     assert resume.exists()
     train("a", spec(samples=600), 0, toy_dataset(), FP32, resume=resume, log=lines.append)
-    assert any("belongs to another training" in line for line in lines)
+    assert any("of another specification or device" in line for line in lines)
 
 
 def test_damaged_resume_file_is_named(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_state_of_another_precision_is_not_resumed(tmp_path: Path) -> None:
     for compute in (BF16, FP32):
         train("a", toy_spec(), 0, DATA, compute, resume=resume, resume_seconds=0.0,
               log=lines.append)  # fmt: skip
-    assert sum("belongs to another training" in line for line in lines) == 1
+    assert sum("of another specification or device" in line for line in lines) == 1
 
 
 def test_divergence_between_two_logged_points_is_soon_noticed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -340,6 +341,17 @@ def test_missing_dvc_is_explained(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(VaelabError, match="DVC is not installed; `make restore` and"):
         ready.restore()
+
+
+def test_killed_dvc_is_an_error_for_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, -9, stdout="", stderr="")
+
+    monkeypatch.setattr(dvc, "_dvc", killed)
+    with pytest.raises(VaelabError, match=r"(?s)send .*exit status -9\n.*command again"):
+        dvc.push([])
+    with pytest.raises(VaelabError, match=r"(?s)bring the content .*\nNothing here was changed"):
+        dvc.pull(Path())
 
 
 @needs_dvc

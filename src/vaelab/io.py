@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from vaelab.errors import VaelabError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Between two looks at a lock that somebody else holds.
+POLL_SECONDS = 0.5
 
 
 @contextmanager
@@ -55,11 +59,21 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def one_at_a_time(folder: Path, log: Callable[[str], None] = print) -> Iterator[None]:
+def one_at_a_time(
+    folder: Path,
+    log: Callable[[str], None] = print,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Hold an advisory lock on a folder, created if need be; a second process waits.
 
     Without it two processes would still be safe (files are renamed into place whole), only
     wasteful; so where a file system cannot lock a folder, the work goes on.
+
+    Args:
+        folder: what to lock.
+        log: told once if there is a wait.
+        meanwhile: called twice a second of a wait, which it may end by raising.
 
     Raises:
         VaelabError: the folder cannot be created or read.
@@ -74,12 +88,23 @@ def one_at_a_time(folder: Path, log: Callable[[str], None] = print) -> Iterator[
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log(f"another process is at work on {folder}; waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait_for(descriptor, meanwhile)
         except OSError:
             log(f"{folder} cannot be locked; going on without a lock")
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, meanwhile: Callable[[], None]) -> None:
+    while True:
+        meanwhile()
+        time.sleep(POLL_SECONDS)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return
 
 
 def file_sha256(path: Path) -> str:

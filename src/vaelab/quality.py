@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from vaelab.config import Config
 from vaelab.data import load
@@ -16,16 +15,12 @@ from vaelab.models.classifier import (
     train_classifier,
 )
 from vaelab.results import Results
+from vaelab.run_files import classifier_file
 from vaelab.spec import Runs
 from vaelab.training.device import configure_process, resolve_compute
 
 # The classifier judges all seeds' images alike, so it has a seed of its own.
 CLASSIFIER_SEED = 0
-
-
-def classifier_path(config: Config) -> Path:
-    """Weights of the digit classifier."""
-    return config.folder / "checkpoints" / "classifier.safetensors"
 
 
 def train_and_save_classifier(
@@ -43,14 +38,14 @@ def train_and_save_classifier(
         threads=threads,
         precision=resolve_compute("cpu", config.precision).precision,
     )
-    save_classifier(classifier_path(config), state)
+    save_classifier(classifier_file(config.folder), state)
     log(f"classifier: {settings.epochs} epochs")
 
 
 def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
     """Write measures.json for every evaluated run with generated digits."""
     configure_process(threads)
-    model = load_classifier(classifier_path(config))
+    model = load_classifier(classifier_file(config.folder))
 
     data = load("mnist", config.data.root)
     real = reference(

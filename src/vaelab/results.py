@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,7 @@ class Arrays(Mapping[str, np.ndarray]):
             self._archive = np.load(path, allow_pickle=False)
         except FileNotFoundError as error:
             raise VaelabError(f"{path} does not exist") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise VaelabError(f"{path} is not an archive of arrays: {error}") from error
         self._loaded: dict[str, np.ndarray] = {}
 
@@ -34,7 +36,10 @@ class Arrays(Mapping[str, np.ndarray]):
         if key not in self._loaded:
             if key not in self._archive.files:
                 raise VaelabError(f"{self._path} has no array {key!r}")
-            self._loaded[key] = self._archive[key]
+            try:
+                self._loaded[key] = self._archive[key]
+            except (BadZipFile, zlib.error, ValueError) as error:
+                raise VaelabError(f"{self._path}: array {key!r} is damaged: {error}") from error
         return self._loaded[key]
 
     def __contains__(self, key: object) -> bool:

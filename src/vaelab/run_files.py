@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vaelab.config import Config
 from vaelab.errors import VaelabError
@@ -30,14 +32,33 @@ class RunFiles:
         """Weights along the training (likelihood runs only)."""
         return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
 
-    @property
-    def resume(self) -> Path:
-        """State of a training under way; undeclared to Snakemake, so that a rerun keeps it."""
-        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.safetensors"
+    def resume(self, kind: str) -> Path:
+        """State of a training under way on one kind of device ("cpu-bf16").
+
+        Undeclared to Snakemake, so that a rerun keeps it. A training that is moved to another
+        device, where it has to start anew, leaves the state of the first alone.
+        """
+        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.{kind}.safetensors"
+
+    def resumes(self) -> list[Path]:
+        """The states of the training under way, of any device, that are there."""
+        pattern = self.resume("*")
+        return sorted(pattern.parent.glob(pattern.name))
 
     def text(self, name: str) -> Path:
         """A file of results/<preset>/runs/<run>."""
         return self.folder / "runs" / self.run_id / name
+
+
+def classifier_file(folder: Path) -> Path:
+    """Weights of the digit classifier that judges the images of a preset."""
+    return folder / "checkpoints" / "classifier.safetensors"
+
+
+def changed_settings(run: Run, provenance: Mapping[str, Any]) -> list[str]:
+    """Fields of a run's specification that are not as it was trained with."""
+    spec = run.spec.model_dump(mode="json")
+    return [key for key in spec if provenance["spec"].get(key) != spec[key]]
 
 
 def stale(files: RunFiles, run: Run, identity: str) -> str | None:

@@ -7,8 +7,6 @@ holds for its evaluation.
 
 from __future__ import annotations
 
-import resource
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,7 +22,14 @@ from vaelab.io import file_sha256, one_at_a_time, read_json, write_json, write_n
 from vaelab.likelihood import likelihood_tables
 from vaelab.models import VAE, VQVAE, build
 from vaelab.provenance import git_state, versions
-from vaelab.run_files import RunFiles, evaluated, evaluation_files, evaluation_identity, stale
+from vaelab.run_files import (
+    RunFiles,
+    changed_settings,
+    evaluated,
+    evaluation_files,
+    evaluation_identity,
+    stale,
+)
 from vaelab.spec import Run, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with, places
@@ -59,6 +64,7 @@ def work_on_runs(
 
     Raises:
         VaelabError: a run cannot be trained or evaluated. Runs not yet begun are left out then.
+        SystemExit: the process was asked to end; states are saved.
     """
 
     def work(run: Run) -> None:
@@ -76,8 +82,17 @@ def work_on_runs(
     for run in runs:
         # Once for all threads, before any of them asks.
         _dataset(config, run)
+
+    def attempt(run: Run) -> None:
+        try:
+            work(run)
+        except VaelabError as error:
+            # Said at once: what is under way beside it may take hours yet.
+            log(f"{run.id}: failed: {error}")
+            raise
+
     with termination(), ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(work, run) for run in runs]
+        waiting = [pool.submit(attempt, run) for run in runs]
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -101,7 +116,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
                 f"{run.id} would have to be trained ({reason}), but require_cached is on"
             )
         # A training orphaned by a killed workflow may still be at work on the same run.
-        with one_at_a_time(files.text(""), log):
+        with one_at_a_time(files.text(""), log, meanwhile=end_if_asked):
             reason = stale(files, run, identity)
             if reason is not None:
                 log(f"{run.id}: training, because {reason}")
@@ -117,7 +132,7 @@ def _train_and_store(
     config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
-    started, used_before = time.monotonic(), _core_seconds()
+    started = time.monotonic()
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
         return compute, train(
@@ -126,7 +141,7 @@ def _train_and_store(
             run.seed,
             dataset,
             compute,
-            resume=files.resume,
+            resume=files.resume(compute.kind),
             resume_seconds=config.checkpoint_seconds,
             log=log,
         )
@@ -162,10 +177,11 @@ def _train_and_store(
             "samples": run.spec.samples,
             "train_seconds": round(result.seconds, 3),
             "wall_seconds": round(time.monotonic() - started, 3),
-            "core_seconds": round(_core_seconds() - used_before, 3),
+            "core_seconds": round(result.core_seconds, 3),
         },
     )
-    files.resume.unlink(missing_ok=True)
+    for state in files.resumes():
+        state.unlink(missing_ok=True)
 
 
 def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
@@ -177,8 +193,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
     """
     files = RunFiles(config.folder, run.id)
     provenance = read_json(files.text("provenance.json"))
-    spec = run.spec.model_dump(mode="json")
-    changed = [key for key in spec if provenance["spec"].get(key) != spec[key]]
+    changed = changed_settings(run, provenance)
     if changed:
         raise VaelabError(
             f"{run.id} was trained with another {', '.join(changed)}; train it again to evaluate it"
@@ -197,10 +212,11 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
         return
     dataset = _dataset(config, run)
     started = time.monotonic()
-    model = load_model(files.checkpoint, run)
     snapshots = load_tensors(files.snapshots) if run.spec.snapshots else None
 
     def work(compute: Compute) -> tuple[Any, ...]:
+        # Anew in each attempt: estimates along the training put other weights into it.
+        model = load_model(files.checkpoint, run)
         measured = evaluate(run.spec, model, dataset, config.evaluation, compute)
         if snapshots is None:
             return measured
@@ -230,7 +246,7 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             "name": run.name,
             "seed": run.seed,
             "preset": config.preset,
-            "spec": spec | {"seed": run.seed},
+            "spec": run.spec.model_dump(mode="json") | {"seed": run.seed},
             "samples": run.spec.samples,
             **metrics,
             "evaluation": identity,
@@ -260,10 +276,3 @@ def _dataset(config: Config, run: Run) -> Dataset:
 def _read_once(name: str, root: Path, allow_synthetic: bool) -> Dataset:
     """A dataset, read and verified once for both stages of a run, and for all runs."""
     return load(name, root, allow_synthetic=allow_synthetic)
-
-
-def _core_seconds() -> float:
-    """Processor time of the process or, beside other runs, of the thread that works on this one."""
-    alone = threading.current_thread() is threading.main_thread()
-    usage = resource.getrusage(resource.RUSAGE_SELF if alone else resource.RUSAGE_THREAD)
-    return usage.ru_utime + usage.ru_stime

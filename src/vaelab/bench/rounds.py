@@ -135,9 +135,12 @@ class _Pool:
         if way.peer not in self.workers:
             self.workers[way.peer] = self._start(way.peer)
         chosen = self.workers[way.peer][:processes]
-        for connection in chosen:
-            connection.send((way, samples))
-        answers = [connection.recv() for connection in chosen]
+        try:
+            for connection in chosen:
+                connection.send((way, samples))
+            answers = [connection.recv() for connection in chosen]
+        except (EOFError, OSError) as error:
+            raise VaelabError(f"{way.network}, {way.kind}: its process was killed") from error
         for answer in answers:
             if isinstance(answer, str):
                 raise VaelabError(f"{way.network}, {way.kind}: {answer}")

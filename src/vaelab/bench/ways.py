@@ -30,8 +30,8 @@ from vaelab.spec import RunSpec
 from vaelab.training import train
 from vaelab.training.device import Compute, configure_process
 
+# Train on so many images; returns the seconds that this took.
 Run = Callable[[int], float]
-"""Train on so many images; returns the seconds that this took."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

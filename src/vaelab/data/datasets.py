@@ -16,11 +16,11 @@ from vaelab.errors import VaelabError
 
 FREY_IMAGE_SHAPE = (28, 20)
 FREY_TEST_IMAGES = 400
+# Seed of the Frey split. The report draws one at random and keeps no seed; any will do, but it is
+# one for all runs, so that their numbers compare.
 FREY_SPLIT_SEED = 20130530
-"""Seed of the Frey split. The report draws one at random and keeps no seed; any will do, but
-it is one for all runs, so that their numbers compare."""
+# Seed of the binary images on which models of dynamically binarised ones are measured.
 BINARY_SEED = 20150901
-"""Seed of the binary images on which models of dynamically binarised ones are measured."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ Kind = Literal["idx", "faces"]
 
 FACES_SHAPE = (1965, 560)
 FACES_KEY = "ff"
+# No container, packed or unpacked, may be larger (bytes); the largest file has 47 MB.
 SIZE_LIMIT = 64 * 2**20
-"""No container, packed or unpacked, may be larger (bytes); the largest file has 47 MB."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NPY_MAGIC = b"\x93NUMPY"

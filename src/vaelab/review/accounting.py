@@ -11,7 +11,7 @@ import yaml
 from vaelab import report_numbers
 from vaelab.results import Results
 
-#: Settings of this machine rather than of the science: they stay out of the page.
+# Settings of this machine rather than of the science: they stay out of the page.
 LOCAL_SETTINGS = ("data",)
 
 

@@ -36,7 +36,7 @@ from vaelab.figures.style import (
 from vaelab.results import Results
 
 REPORT = "The report"
-#: Readable on both backgrounds, where the printed figures use black.
+# Readable on both backgrounds, where the printed figures use black.
 NEUTRAL = "#838a96"
 DASHES = {"train": "solid", "test": "dash"}
 END_COLUMNS = ("train", "test", "samples", "report_train", "report_test", "report_samples")

@@ -15,7 +15,7 @@ from vaelab.io import read_json
 from vaelab.results import Results
 from vaelab.review.page import build_page
 
-#: The page's own cost is not known before it is written; a second build must not differ.
+# The page's own cost is not known before it is written; a second build must not differ.
 OWN_STEP = "page"
 
 

@@ -23,14 +23,14 @@ from safetensors.numpy import load_file
 
 from vaelab.errors import VaelabError
 
-#: Runs offered, in the order shown: the three panels of Figure 13.
+# Runs offered, in the order shown: the three panels of Figure 13.
 MODELS: Mapping[str, str] = {
     "vae_d2": "VAE",
     "bvae_beta2_d2": "β-VAE, β = 2",
     "cvae_onehot_d2": "CVAE, one-hot label",
 }
 LABELS = 10
-#: Half a grey level: with the rounding of the canvas itself, at most one level in all.
+# Half a grey level: with the rounding of the canvas itself, at most one level in all.
 TOLERANCE = 0.5 / 255
 BITS = (12, 13, 14, 15, 16)
 CALIBRATION_SIDE, PRUNING_SIDE = 12, 41

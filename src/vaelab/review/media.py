@@ -14,9 +14,9 @@ from PIL import Image
 
 STYLE_SHEET = "style.css"
 SCRIPTS = ("page.js", "charts.js", "explorer.js")
-#: Colours of a plot: flat areas and the shades of anti-aliased lines need no more.
+# Colours of a plot: flat areas and the shades of anti-aliased lines need no more.
 PLOT_COLOURS = 48
-#: Quality of sheets of images. The full pictures lie beside the page.
+# Quality of sheets of images. The full pictures lie beside the page.
 SHEET_QUALITY = 65
 
 

@@ -48,11 +48,11 @@ SECTIONS = (
     ("cost", "Cost"),
     ("provenance", "Provenance"),
 )
-#: A row counts as reached when our train -ELBO is at most this much above the report's.
+# A row counts as reached when our train -ELBO is at most this much above the report's.
 MARGIN = 0.05
 FUNCTION = re.compile(r"<mi>log</mi>")
 THIN_SPACE = '<mspace width="0.17em"/>'
-#: Digits whose colours are too dark on a dark background, with what they give way to.
+# Digits whose colours are too dark on a dark background, with what they give way to.
 DARK_DIGITS = {2: "#f06a50", 4: "#b685e0", 8: "#c3cad6"}
 
 
@@ -197,17 +197,23 @@ def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[
 
 def facts(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The line under the title."""
-    record = next(iter(records.values()), None)
     found = [("Preset", results.preset), ("Seeds", ", ".join(map(str, results.seeds)))]
-    if record is not None:
-        revisions = {r["git"]["revision"] for r in records.values()}
-        revision = record["git"]["revision"] if len(revisions) == 1 else "several"
+    if records:
         found += [
-            ("Revision", (revision or "unknown")[:12]),
-            ("Device", f"{record['device']}, {record['precision']}"),
-            ("PyTorch", record["versions"]["torch"]),
+            (
+                "Revision",
+                _of_all((r["git"]["revision"] or "unknown")[:12] for r in records.values()),
+            ),
+            ("Device", _of_all(f"{r['device']}, {r['precision']}" for r in records.values())),
+            ("PyTorch", _of_all(r["versions"]["torch"] for r in records.values())),
         ]
     return found
+
+
+def _of_all(values: Iterable[str]) -> str:
+    """What all runs have in common."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else "several"
 
 
 def table_score(results: Results) -> dict[str, int] | None:

@@ -14,9 +14,9 @@ from vaelab.search import Measurement, brackets
 from vaelab.search_noise import search_summary
 
 GOOD, BAD, INTERVAL = "#2f9e6a", "#d0574e", "#9aa3b2"
-#: Height of a probe's row and of the space around a layer, in rem.
+# Height of a probe's row and of the space around a layer, in rem.
 ROW, LAYER, MARGIN = 1.35, 3.4, 2.5
-#: Most frequent answers of the repeated search that are listed.
+# Most frequent answers of the repeated search that are listed.
 ANSWERS = 6
 
 

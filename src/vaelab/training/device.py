@@ -29,6 +29,11 @@ class Compute:
         """The precision by name: "bf16" or "fp32"."""
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
+    @property
+    def kind(self) -> str:
+        """What a training has to stay on to come out the same: "cpu-bf16"."""
+        return f"{self.device.type}-{self.precision}"
+
 
 def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) -> Compute:
     """Resolve `auto` for this machine; `device` may also name a card ("cuda:1").
@@ -71,8 +76,11 @@ def configure_process(threads: int) -> None:
     the environment when it is first used.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Convolutions in float32 are that; PyTorch's default on cards are 10 bits of mantissa.
+    # On cards, float32 is float32, and so are the sums of bf16 products; PyTorch and its variables
+    # would allow 10 bits of mantissa in the one and 7 in the other.
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     # The long name of use_deterministic_algorithms(True), which would import the compiler (2 s).

@@ -15,13 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+# A step with images (B,) by number, at a learning rate (), both on the card.
 Update = Callable[[Tensor, Tensor], None]
-"""A step with images (B,) by number, at a learning rate (), both on the card."""
 
 # Steps of one launch, the most first: whatever number of steps comes next is made of these.
 LAUNCHES = (64, 8, 1)
 
-# Only one capture at a time may be under way in a process, and no library start beside it.
+# One capture, or one first step, at a time: captures share PyTorch's state of the process.
 _CAPTURING = threading.Lock()
 
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.5
 _IDLE_STREAMS: dict[int, list[torch.cuda.Stream]] = {}
+# There where the kernel has NVIDIA's driver.
 CONTROL_FILE = Path("/dev/nvidiactl")
-"""There where the kernel has NVIDIA's driver."""
 
 _MEMORY = ("out of memory", "ALLOC_FAILED")
 _DRIVER = ("driver", "initialization", "no kernel image", "no CUDA-capable device")
@@ -105,6 +105,7 @@ def lease(
 
     Raises:
         VaelabError: the folder cannot be used.
+        SystemExit: asked to end while waiting.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +153,7 @@ def compute_with(
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
+        SystemExit: asked to end while waiting for a card.
     """
     configure_process(threads)
     if _on_cards(config):
@@ -170,6 +172,9 @@ def compute_with(
             if config.device == "cuda":
                 raise VaelabError(problem) from error
             log(f"{problem} Computing on the CPU instead.")
+            # What is cached here would be missing on the card meanwhile. It may be broken, too.
+            with suppress(RuntimeError):
+                torch.cuda.empty_cache()
     elif config.device == "auto" and CONTROL_FILE.exists():
         log(
             "there is an NVIDIA driver, but PyTorch "

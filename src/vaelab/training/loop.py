@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import resource
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -83,6 +85,7 @@ class TrainingResult:
         snapshots: stacked flat weights (snapshots, P), or None.
         snapshot_samples: samples seen at each snapshot.
         seconds: wall-clock spent training, over all resumed parts.
+        core_seconds: processor time, likewise.
     """
 
     state: dict[str, Tensor]
@@ -90,6 +93,7 @@ class TrainingResult:
     snapshots: Tensor | None
     snapshot_samples: list[int]
     seconds: float
+    core_seconds: float
 
 
 @dataclass
@@ -101,6 +105,7 @@ class _Progress:
     position: int = 0
     steps: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     snapshot_samples: list[int] = field(default_factory=list)
 
@@ -173,17 +178,23 @@ class _Training:
 
     def advance(self, until: int = 0) -> None:
         """The next step; with CUDA graphs as many as one launch has, up to `until` samples."""
-        graphs, device = self.compute.graphs, self.compute.device
+        graphs = self.compute.graphs
         index, rates = self._next(until if graphs else 0)
         if graphs:
             size = index.shape[1]
             if size not in self.graphed:
                 self.graphed[size] = GraphedSteps(self.update, size, self.noise)
-            self.graphed[size].run(index, torch.tensor(rates, device=device))
+            self.graphed[size].run(index, self._on_device(rates))
             return
         # One step; on a card its rate is in float32, as in a graph, so that both come out alike.
-        rate = torch.tensor(rates[0], device=device) if device.type == "cuda" else rates[0]
-        self.update(index[0], rate)
+        on_card = self.compute.device.type == "cuda"
+        self.update(index[0], self._on_device(rates)[0] if on_card else rates[0])
+
+    def _on_device(self, rates: list[float]) -> Tensor:
+        """Rates (n,) on the device; from pinned memory, so that nothing waits for a card."""
+        device = self.compute.device
+        pinned = torch.tensor(rates, pin_memory=device.type == "cuda")
+        return pinned.to(device, non_blocking=True)
 
     def _next(self, until: int) -> tuple[Tensor, list[float]]:
         """Go on to the next batches, all of one size: their images (n, B) by number, their rates.
@@ -289,7 +300,7 @@ class _Training:
         save_tensors(path, tensors, metadata)
 
     def load(self, path: Path) -> bool:
-        """Restore a state written by `save`; False when it belongs to another training."""
+        """Restore a state written by `save`; False if it is of another training or device."""
         tensors, metadata = load_tensors(path)
         own = (self.fingerprint, self.compute.precision, self.compute.device.type)
         if own != tuple(metadata.pop(key, None) for key in ("fingerprint", "precision", "device")):
@@ -335,8 +346,10 @@ def train(
         log: takes one line of text per point of the history, and at least one a minute.
 
     Raises:
-        VaelabError: the loss or the weights are no longer finite.
+        VaelabError: the loss or the weights are no longer finite, or the resume file is damaged.
+        SystemExit: the process was asked to end; the state is saved.
     """
+    used = _core_seconds()
     training = _Training(name, spec, seed, dataset, compute)
     progress = training.progress
     if resume.exists():
@@ -344,12 +357,12 @@ def train(
             progress = training.progress
             log(f"{name}: resumed at {progress.seen} of {spec.samples} samples")
         else:
-            log(f"{name}: {resume} belongs to another training; starting anew")
+            log(f"{name}: {resume} is of another specification or device; starting anew")
     # Both grids end at the budget.
     pending = [point for point in history_grid(spec) if point > progress.seen]
     snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
     last_line = last_save = clock = time.monotonic()
-    spent = progress.seconds
+    spent, spent_on_cores = progress.seconds, progress.core_seconds - used
     with ExitStack() as ending:
         ending.callback(training.release)
         asked = ending.enter_context(termination())
@@ -371,6 +384,7 @@ def train(
                 training.snapshots.append(training.weights())
                 progress.snapshot_samples.append(progress.seen)
             if asked or now - last_save >= resume_seconds:
+                progress.core_seconds = spent_on_cores + _core_seconds()
                 training.save(resume)
                 last_save = now
             end_if_asked()
@@ -381,7 +395,15 @@ def train(
         snapshots=torch.stack(training.snapshots) if training.snapshots else None,
         snapshot_samples=progress.snapshot_samples,
         seconds=progress.seconds,
+        core_seconds=spent_on_cores + _core_seconds(),
     )
+
+
+def _core_seconds() -> float:
+    """Processor time of the process or, beside other runs, of the thread that works on this one."""
+    alone = threading.current_thread() is threading.main_thread()
+    usage = resource.getrusage(resource.RUSAGE_SELF if alone else resource.RUSAGE_THREAD)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _measure(

@@ -12,8 +12,12 @@ from pathlib import Path
 
 from vaelab.errors import VaelabError
 
+# What a failure leaves behind.
+UNCHANGED = "Nothing here was changed"
+AGAIN = "Nothing is lost, give the command again"
+
+# Locked by `restore` and `publish`: of two DVC commands at once, one fails on DVC's own lock.
 LOCKED_FOLDER = Path(".dvc")
-"""Locked by `restore` and `publish`: of two DVC commands at once, one fails on DVC's own lock."""
 
 
 def default_remote() -> str | None:
@@ -28,7 +32,9 @@ def pull(folder: Path) -> None:
     Raises:
         VaelabError: DVC failed for another reason than missing content.
     """
-    _check(_dvc("pull", "--allow-missing", "--recursive", str(folder)), "bring the content")
+    _check(
+        _dvc("pull", "--allow-missing", "--recursive", str(folder)), "bring the content", UNCHANGED
+    )
 
 
 def add(paths: Sequence[Path]) -> None:
@@ -37,7 +43,7 @@ def add(paths: Sequence[Path]) -> None:
     Raises:
         VaelabError: DVC failed.
     """
-    _check(_dvc("add", "--no-relink", *map(str, paths)), "take the files")
+    _check(_dvc("add", "--no-relink", *map(str, paths)), "take the files", AGAIN)
 
 
 def push(pointers: Sequence[Path]) -> None:
@@ -46,7 +52,7 @@ def push(pointers: Sequence[Path]) -> None:
     Raises:
         VaelabError: DVC failed.
     """
-    _check(_dvc("push", *map(str, pointers)), "send the content")
+    _check(_dvc("push", *map(str, pointers)), "send the content", AGAIN)
 
 
 def _executable() -> str:
@@ -74,11 +80,12 @@ def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _check(done: subprocess.CompletedProcess[str], task: str) -> None:
+def _check(done: subprocess.CompletedProcess[str], task: str, state: str) -> None:
     if done.returncode:
         said = re.findall(r"^(?:ERROR|WARNING): (.*)", done.stderr, flags=re.MULTILINE)
-        reason = "; ".join(said) or done.stderr.strip().splitlines()[-1]
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        reason = "; ".join(said) or last[0]
         raise VaelabError(
             f"DVC could not {task} (remote {default_remote()!r}): {reason}\n"
-            "Nothing here was changed; `dvc remote list` shows where the remote is."
+            f"{state}; `dvc remote list` shows where the remote is."
         )

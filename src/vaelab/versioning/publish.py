@@ -11,7 +11,13 @@ from vaelab.data.pointers import check_pointer
 from vaelab.errors import VaelabError
 from vaelab.io import file_sha256, one_at_a_time, read_json
 from vaelab.provenance import ignored_by_git
-from vaelab.run_files import RunFiles, evaluated, evaluation_identity, stale
+from vaelab.run_files import (
+    RunFiles,
+    classifier_file,
+    evaluated,
+    evaluation_identity,
+    stale,
+)
 from vaelab.spec import Run, Runs
 from vaelab.versioning import dvc
 from vaelab.versioning.publication import (
@@ -98,7 +104,7 @@ def _problem(config: Config, runs: Runs, files: RunFiles) -> str | None:
 
 def _strangers(folder: Path, published: dict[str, Run]) -> list[str]:
     """Files among the checkpoints that are of no published run."""
-    known = {folder / "checkpoints" / "classifier.safetensors"}
+    known = {classifier_file(folder)}
     for run_id, run in published.items():
         known |= {*weight_files(RunFiles(folder, run_id), run)}
     found = {p for p in (folder / "checkpoints").iterdir() if not p.name.startswith(".")}

@@ -1,12 +1,13 @@
 """`vaelab restore`: bring published weights, arrays and datasets here, verified.
 
 Everything is pulled into a folder beside the tree and verified there. Files are then renamed
-into place, run by run, so that a run is here whole or not at all. Snakemake is told last: it
+into place, run by run; given again after a kill, the command goes on. Snakemake is told last: it
 would otherwise not know with which settings the runs were trained, and so not notice a change.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,14 @@ from vaelab.data.pointers import pointer_path
 from vaelab.data.store import SourceRecord, write_record
 from vaelab.errors import VaelabError
 from vaelab.io import file_sha256, one_at_a_time, read_json
-from vaelab.run_files import RunFiles, evaluated, evaluation_identity, stale
+from vaelab.run_files import (
+    RunFiles,
+    changed_settings,
+    classifier_file,
+    evaluated,
+    evaluation_identity,
+    stale,
+)
 from vaelab.spec import Run, Runs
 from vaelab.versioning import dvc
 from vaelab.versioning.publication import (
@@ -33,11 +41,11 @@ from vaelab.versioning.publication import (
     weight_files,
 )
 
+# Where pulled files wait; in the project, for DVC works nowhere else.
 STAGE = Path(".restore")
-"""Where pulled files wait; in the project, for DVC works nowhere else."""
 SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
+# There from before the first file is put in place until Snakemake has been told.
 UNTOLD = Path(".snakemake", "restored-untold")
-"""There from before the first file is put in place until Snakemake has been told."""
 
 Log = Callable[[str], None]
 
@@ -70,7 +78,8 @@ def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
         if remote is None:
             log("DVC has no default remote, so nothing is restored; the workflow will train")
             return
-        root = Path(config.data.root)
+        # As DVC names it: from the project's root, where the stage is as well.
+        root = Path(os.path.relpath(config.data.root))
         pointers += [pointer_path(DATASETS[name], root) for name in datasets]
         with _staged(pointers):
             dvc.pull(STAGE)
@@ -175,8 +184,7 @@ def _usable(
     except VaelabError as error:
         return [], f"missing: {run_id} is not published ({error}); it will be trained"
     if provenance["fingerprint"] != expected_fingerprint(config, run, provenance):
-        spec = run.spec.model_dump(mode="json")
-        changed = [key for key in spec if provenance["spec"].get(key) != spec[key]]
+        changed = changed_settings(run, provenance)
         what = f"another {', '.join(changed)}" if changed else "another seed, data or code"
         return [], f"stale: {run_id} was published with {what}; it will be trained again"
     absent = [p for p in (*weight_files(files, run), arrays) if not (STAGE / p).is_file()]
@@ -197,7 +205,7 @@ def _usable(
 
 
 def _usable_classifier(config: Config, publication: Publication) -> tuple[list[Path], str | None]:
-    path = config.folder / "checkpoints" / "classifier.safetensors"
+    path = classifier_file(config.folder)
     if publication.classifier != config.classifier.model_dump(mode="json"):
         return [], "stale: the classifier was published with other settings; it will be trained"
     if not (STAGE / path).is_file():

@@ -72,7 +72,7 @@ HEADERS = {
     "diagnostic": "diagnostic",
     "note": "note",
 }
-DECIMALS = {"flip_probability": 2}
+DECIMALS = {"flip_probability": 2, "report_minutes": 0}
 SCALES = {"test_mse": 1000.0}
 
 

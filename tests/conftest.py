@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,29 @@ SHARING = {
     "test_workflow_versioning.py",
 }
 """Files whose tests use the run that is shared."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what the user has set for git, DVC, Snakemake and Matplotlib out of the tests.
+
+    The variables are set before the modules of the tests are imported, and once for all processes
+    of a session: those of xdist inherit them.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="vaelab-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # Nothing but leave to read a checkout that belongs to somebody else, as in a container.
+    (folder / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    os.environ |= {
+        "GIT_CONFIG_GLOBAL": str(folder / "gitconfig"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / "config/dvc"),
+        "DVC_SYSTEM_CONFIG_DIR": str(folder / "system/dvc"),
+        "DVC_SITE_CACHE_DIR": str(folder / "cache/dvc"),
+    }
 
 
 class Scheduling(LoadFileScheduling):

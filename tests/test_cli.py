@@ -15,8 +15,8 @@ from vaelab import __version__
 from vaelab.cli import CONFIG_VARIABLE, main
 from vaelab.config import Config, load_config
 from vaelab.spec import RunSpec
+from workflow_project import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = {
     *("fetch", "train", "evaluate", "classifier", "measure", "metrics", "figure", "table"),
     *("search", "claims", "review", "show", "yardstick"),
@@ -161,7 +161,7 @@ def test_unknown_run_lists_the_known_ones(command: str, run: str) -> None:
         (["--config", "device=tpu"], "'auto', 'cpu' or 'cuda'"),
         (["--config", "seeds"], "--config seeds: write KEY=VALUE"),
         (["--config", "seeds=[0"], "--config seeds=[0: not valid YAML"),
-        (["--config", "preset=huge"], "config/presets has: modern, paper, quick, smoke"),
+        (["--config", "preset=huge"], "unknown preset 'huge'; config/presets has: "),
         (["--configfile", "absent.yaml"], "absent.yaml does not exist"),
         (["--configfile", "config/runs.tsv"], "config/runs.tsv"),
         (["--config", "runs=absent.tsv"], "absent.tsv does not exist"),

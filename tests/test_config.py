@@ -13,9 +13,7 @@ from jsonschema import Draft202012Validator
 
 from vaelab.config import Config, load_config, merge, preset_file, read_yaml, validate
 from vaelab.errors import VaelabError
-
-ROOT = Path(__file__).parents[1]
-PRESETS = sorted(path.stem for path in (ROOT / "config" / "presets").glob("*.yaml"))
+from workflow_project import PRESETS, ROOT
 
 
 @pytest.fixture

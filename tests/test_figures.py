@@ -30,8 +30,8 @@ from vaelab.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI
 from vaelab.io import write_csv, write_json, write_npz
 from vaelab.results import Results, describe_samples, grouped
 from vaelab.tables import TABLE_RUNS
+from workflow_project import ROOT
 
-ROOT = Path(__file__).parents[1]
 PLOTS = (1, 2, 3, 6, 13, 14)
 
 

@@ -29,10 +29,10 @@ from vaelab.schemas import (
     run_row_schema,
 )
 from vaelab.spec import ROW_COLUMNS, SPEC_COLUMNS, RunRow, RunSpec, read_rows
+from workflow_project import PRESETS, ROOT
 
-ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "config" / "runs.tsv"
-LAYERS = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "presets").glob("*.yaml"))]
+LAYERS = [ROOT / "config/config.yaml", *(ROOT / f"config/presets/{name}.yaml" for name in PRESETS)]
 GUIDES = [ROOT / "README.md", ROOT / REFERENCE]
 YAML_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

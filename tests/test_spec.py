@@ -23,10 +23,9 @@ from vaelab.spec import (
     read_rows,
     resolve,
 )
+from workflow_project import PRESETS, ROOT
 
-ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "config" / "runs.tsv"
-PRESETS = sorted(path.stem for path in (ROOT / "config" / "presets").glob("*.yaml"))
 SHA = "0" * 64
 
 

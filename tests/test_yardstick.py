@@ -23,12 +23,12 @@ from vaelab.models import build
 from vaelab.spec import Run, resolve
 from vaelab.training.loop import _Training
 from vaelab.training.state import save_tensors
+from workflow_project import PRESETS, ROOT
 
-ROOT = Path(__file__).parents[1]
 DATA = toy_images()
 
 
-@pytest.mark.parametrize("preset", ["smoke", "quick", "modern", "paper"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_it_is_the_model_of_burda_et_al_in_every_preset(preset: str) -> None:
     runs = resolve(load_config(overrides={"preset": preset}, root=ROOT), ROOT)
     spec = runs.run("yardstick-s0").spec

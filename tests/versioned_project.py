@@ -27,7 +27,7 @@ from vaelab.spec import Run, Runs, fingerprint, resolve
 from vaelab.versioning import dvc
 from vaelab.versioning.publish import publish
 from vaelab.versioning.restore import restore
-from workflow_project import ROOT, commit, git
+from workflow_project import PRESETS, ROOT, commit, git
 
 PRESET = "modern"
 RUN_NAMES = ("vae", "ml_n1000", "arch_500_4")
@@ -117,7 +117,7 @@ def make_project(folder: Path) -> Versioned:
     table = folder / "config/runs.tsv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([header, *(r for r in rows if r.split("\t")[0] in RUN_NAMES)]))
-    for preset in folder.glob("config/presets/*.yaml"):
+    for preset in (folder / f"config/presets/{name}.yaml" for name in PRESETS):
         settings = yaml.safe_load(preset.read_text())
         # What it says of single runs is about the whole table.
         settings["training"].pop("runs", None)

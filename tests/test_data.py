@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from data_server import (
     small_frey,
     small_mnist,
 )
-from vaelab.data import DATASETS, fetch_dataset, load, sources, verify_dataset
+from vaelab.data import DATASETS, Dataset, fetch_dataset, load, sources, verify_dataset
 from vaelab.data.datasets import split_faces
 from vaelab.data.idx import parse_idx
 from vaelab.data.synthetic import synthetic_faces
@@ -248,6 +249,20 @@ def test_containers_placed_by_hand_are_used(root: Path) -> None:
     record, _ = fetch(root, [], name="frey")
     assert record.source == "placed by hand"
     assert verify_dataset("frey", root, REGISTRY)[0].state == "verified"
+
+
+@pytest.mark.parametrize("name", ["frey_rawface.mat", "faces.npy"])
+def test_faces_of_a_mirror_may_be_in_either_form(name: str, root: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mirror/frey" / name
+    place.parent.mkdir(parents=True)
+    if name == "faces.npy":
+        np.save(place, FACES)
+    else:
+        place.write_bytes(mat_bytes(FACES))
+    record, _ = fetch(root, [], "frey", mirror=tmp_path / "mirror")
+    assert (record.source, record.synthetic) == ("local mirror", False)
+    train, _ = split_faces(FACES)
+    np.testing.assert_array_equal(load("frey", root, registry=REGISTRY).train_images, train)
 
 
 @pytest.mark.parametrize("entry", ["file:///etc/passwd", "mirror", "npm"])
@@ -664,16 +679,33 @@ def test_registry_names_what_the_contract_names() -> None:
     assert paths == [f"raw/mnist/{name}" for name in CONTENTS] + ["raw/frey/faces.npy"]
 
 
-@pytest.mark.skipif(not REAL_MIRROR, reason="VAELAB_DATA_MIRROR names no mirror of the real data")
-def test_real_data(root: Path) -> None:
-    for name in DATASETS:
+@pytest.fixture
+def real(root: Path) -> Callable[[str], Dataset]:
+    """A real dataset by name, from the mirror; skips where that lacks it."""
+
+    def get(name: str) -> Dataset:
+        if not REAL_MIRROR:
+            pytest.skip("VAELAB_DATA_MIRROR names no mirror of the real data")
+        for file in DATASETS[name].files:
+            places = [Path(REAL_MIRROR) / name / container for container in file.containers]
+            if not any(place.is_file() for place in places):
+                pytest.skip(f"{REAL_MIRROR} has no {' or '.join(file.containers)}")
         fetch_dataset(name, root, mirror=REAL_MIRROR, base_urls={name: []}, log=lambda _: None)
-    mnist = load("mnist", root)
+        return load(name, root, allow_synthetic=False)
+
+    return get
+
+
+def test_real_mnist(real: Callable[[str], Dataset]) -> None:
+    mnist = real("mnist")
     assert mnist.train_images.shape == (60000, 784)
     assert mnist.test_images.shape == (10000, 784)
     assert mnist.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert np.bincount(mnist.train_labels)[:2].tolist() == [5923, 6742]
-    frey = load("frey", root, allow_synthetic=False)
+
+
+def test_real_frey_face(real: Callable[[str], Dataset]) -> None:
+    frey = real("frey")
     assert frey.train_images.shape == (1565, 560)
     assert frey.test_images.shape == (400, 560)
     assert frey.image_shape == (28, 20)

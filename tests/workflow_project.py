@@ -31,6 +31,9 @@ MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 OUTPUT = "snakemake.out"
 """Where a workflow in the background writes what it prints."""
 
+_FETCHED = [ROOT / "data/raw"]
+"""Where data of this machine may be; who names no mirror has them downloaded once a process."""
+
 _RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 _FIELD = re.compile(r"    (\w+): (.*)")
 
@@ -110,9 +113,8 @@ class Project:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(strange)}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         extra = {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
-        mirror = os.environ.get(MIRROR_VARIABLE)
-        if not mirror and (ROOT / "data/raw/mnist").is_dir():
-            mirror = str(ROOT / "data/raw")
+        fetched = (str(folder) for folder in _FETCHED if (folder / "mnist/source.json").is_file())
+        mirror = os.environ.get(MIRROR_VARIABLE) or next(fetched, None)
         return kept | extra | ({MIRROR_VARIABLE: mirror} if mirror else {})
 
     def command(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -134,6 +136,7 @@ class Project:
         assert done.returncode == 0, done.stdout + "".join(
             f"\n{path}:\n{path.read_text()}" for path in logs if str(path.name) in done.stdout
         )
+        _FETCHED.append(self.folder / "data/raw")
         return done.stdout
 
     def start(self, *arguments: str, cores: int | None = 2) -> subprocess.Popen[bytes]:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project
 
 SMOKE = ("--config", "preset=smoke")
+PAPER = ("--config", "preset=paper")
 RUN = "results/smoke/runs/arch_50_4-s0/metrics.json"
 
 # A queue of one machine: qsub starts a job at once, but loses the first, as a node that fails does.
@@ -51,13 +53,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def plans(project: Project) -> dict[str, Plan]:
-    """`models` of both a quick and a long preset by profile."""
-    return project.plans(
-        {
-            name: ("models", "--workflow-profile", f"profiles/{name}", *SMOKE)
-            for name in ("slurm", "slurm-gpu", "cluster-generic")
-        }
-    )
+    """Plans by profile, of `all` in the smoke preset, and of the long trainings on Slurm.
+
+    A job that states no memory or no time has 1 of each.
+    """
+    nothing = ("--default-resources", "mem_mb=1", "runtime=1")
+    queries = {
+        name: ("all", "--workflow-profile", f"profiles/{name}", *nothing, *SMOKE)
+        for name in ("slurm", "slurm-gpu", "cluster-generic")
+    }
+    queries["paper"] = ("models", "--workflow-profile", "profiles/slurm", *PAPER)
+    return project.plans(queries)
 
 
 def test_gpus_are_asked_for_by_the_profile_not_by_the_login_node(plans: dict[str, Plan]) -> None:
@@ -68,10 +74,27 @@ def test_gpus_are_asked_for_by_the_profile_not_by_the_login_node(plans: dict[str
 
 
 def test_every_job_of_a_queue_states_memory_and_time(plans: dict[str, Plan]) -> None:
-    for plan in plans.values():
-        for job in plan.jobs:
-            if job.run:
-                assert {"mem_mb", "runtime"} <= set(job.resources)
+    for name in ("slurm", "slurm-gpu", "cluster-generic"):
+        queued = [job for job in plans[name].jobs if "benchmark" in job.fields]
+        assert {"train", "classifier", "figure_01", "table_1", "page"} <= {j.rule for j in queued}
+        for job in queued:
+            assert int(job.resources["mem_mb"]) > 1, job.rule
+            assert int(job.resources["runtime"]) > 1, job.rule
+
+
+def test_short_jobs_queue_together_and_long_trainings_alone(plans: dict[str, Plan]) -> None:
+    groups = Counter(job.group for job in plans["slurm"].jobs if job.run)
+    assert sum(groups.values()) > 50
+    assert None not in groups
+    assert set(groups.values()) <= {7, 8}
+    drawn = {j.group for j in plans["slurm"].jobs if re.match(r"(figure|table)_\d", j.rule)}
+    assert drawn >= {"drawing_0", "drawing_1", "drawing_2"}
+
+    for job in plans["paper"].jobs:
+        if job.run:
+            assert (job.group is None) == (int(job.resources["runtime"]) > 60), job.run
+    trainings = [job for job in plans["paper"].jobs if job.run]
+    assert {job.run for job in trainings if job.group} >= {"frey_d2-s0", "frey_d20-s0"}
 
 
 def test_jobs_go_through_the_commands_of_another_queue(

@@ -23,6 +23,7 @@ from vaelab.spec import (
     read_rows,
     resolve,
 )
+from vaelab.tables import TABLE_RUNS
 from workflow_project import PRESETS, ROOT
 
 TABLE = ROOT / "config" / "runs.tsv"
@@ -355,20 +356,31 @@ def test_every_figure_and_table_has_runs_in_every_preset(preset: str) -> None:
 
 TARGETS = {
     "figure_01": {"mnist_d3", "mnist_d5", "mnist_d10", "mnist_d20", "mnist_d200"},
+    "figure_02": {
+        *(f"frey_d{d}" for d in (2, 5, 10, 20)),
+        *(f"frey_adagrad{rate}_d{d}" for rate in ("001", "002", "01") for d in (2, 5, 10, 20)),
+    },
+    "figure_03": {"ml_n1000", "ml_n1000_lr002", "ml_n50000"},
     "figure_04": {"mnist_d2", "mnist_d5", "mnist_d10", "mnist_d20"},
     "figure_05": {"mnist_d2", "mnist_d5", "mnist_d10", "mnist_d20", "frey_d2"},
     "figure_06": {"beta1", "beta2", "beta5", "beta50"},
+    "figure_07": {"beta1", "beta2", "beta5", "beta50"},
+    "figure_08": {"beta1", "beta2", "beta5", "beta50"},
     "figure_09": {"cvae_scalar"},
     "figure_10": {"cvae_onehot"},
     "figure_11": {"vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "vqvae"},
+    "figure_12": {"vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "vqvae"},
     "figure_13": {"vae_d2", "bvae_beta2_d2", "bvae_beta5_d2", "cvae_onehot_d2"},
+    "figure_14": {"vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "vqvae"},
     "figure_15": {"arch_500_500_3", "arch_324_284_3"},
     "table_1": {"vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae"},
+    "table_2": {*TABLE_RUNS[2]},
+    "table_3": {*TABLE_RUNS[3]},
 }
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_targets_have_the_reports_models(target: str, paper: Runs) -> None:
+def test_targets_have_the_reports_models_and_their_ablations(target: str, paper: Runs) -> None:
     assert set(paper.used_by[target]) - BASELINES == TARGETS[target]
 
 

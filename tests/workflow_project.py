@@ -34,15 +34,18 @@ OUTPUT = "snakemake.out"
 _FETCHED = [ROOT / "data/raw"]
 """Where data of this machine may be; who names no mirror has them downloaded once a process."""
 
-_RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
-_FIELD = re.compile(r"    (\w+): (.*)")
+# The jobs of a group are indented below its name.
+_GROUP = re.compile(r".*Group job (\w+) \(.*\):")
+_RULE = re.compile(r"(    )?(?:local)?(?:rule|checkpoint) (\w+):")
+_FIELD = re.compile(r"    (?:    )?(\w+): (.*)")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a plan: its rule, and what Snakemake prints of it."""
+    """A job of a plan: its rule, the group it queues in, and what Snakemake prints of it."""
 
     rule: str
+    group: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -81,9 +84,12 @@ class Plan:
         """The planned jobs."""
         assert self.status == 0, self.text
         jobs: list[Job] = []
+        group = None
         for line in self.text.splitlines():
-            if header := _RULE.fullmatch(line):
-                jobs.append(Job(header[1]))
+            if name := _GROUP.fullmatch(line):
+                group = name[1]
+            elif header := _RULE.fullmatch(line):
+                jobs.append(Job(header[2], group if header[1] else None))
             elif jobs and (entry := _FIELD.fullmatch(line)):
                 jobs[-1].fields[entry[1]] = entry[2]
         assert bool(jobs) != ("Nothing to be done" in self.text), self.text
@@ -260,6 +266,7 @@ def holders(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _answer() -> None:
     """Read command lines from stdin, dry-run each in a forked child, write what they said."""
     from snakemake.cli import main
+    from snakemake.workflow import Workflow
 
     queries = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as scratch:
@@ -280,8 +287,11 @@ def _answer() -> None:
             os.dup2(text, 1)
             os.dup2(text, 2)
             code = 1
+            # A dry run is local, and would not say what a cluster gets.
+            Workflow.non_local_exec = "--workflow-profile" in arguments
             try:
-                main([*arguments, "--dry-run", "--cores", "1"])
+                # More cores than a job asks for, which would else be given fewer.
+                main([*arguments, "--dry-run", "--cores", "8"])
             except SystemExit as end:
                 code = int(end.code or 0)
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from itertools import product
@@ -34,6 +35,8 @@ from workflow_project import PRESETS, ROOT
 TABLE = ROOT / "config" / "runs.tsv"
 LAYERS = [ROOT / "config/config.yaml", *(ROOT / f"config/presets/{name}.yaml" for name in PRESETS)]
 GUIDES = [ROOT / "README.md", ROOT / REFERENCE]
+# Settings after --config, quoted or not.
+CONFIG_OPTION = re.compile(r"--config((?: +(?:'[a-z_]+=[^']+'|[a-z_]+=[^\s`']+))+)")
 YAML_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 CONFIG = Draft202012Validator(config_schema())
@@ -101,12 +104,24 @@ def test_the_merged_settings_fit_the_schema() -> None:
     CONFIG.validate(Config().model_dump(mode="json"))
 
 
+def test_presets_in_the_reference_are_valid() -> None:
+    examples = YAML_EXAMPLE.findall((ROOT / REFERENCE).read_text(encoding="utf-8"))
+    assert examples
+    for example in examples:
+        CONFIG.validate(yaml.safe_load(example))
+        validate([(str(REFERENCE), yaml.safe_load(example))])
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_examples_in_the_guides_are_valid(guide: Path) -> None:
-    for example in YAML_EXAMPLE.findall(guide.read_text(encoding="utf-8")):
-        layer = yaml.safe_load(example)
+def test_settings_on_command_lines_in_the_guides_are_valid(guide: Path) -> None:
+    given = CONFIG_OPTION.findall(guide.read_text(encoding="utf-8"))
+    assert len(given) >= 3
+    for settings in map(shlex.split, given):
+        pairs = [setting.split("=", 1) for setting in settings]
+        layer = {key: yaml.safe_load(value) for key, value in pairs}
         CONFIG.validate(layer)
-        validate([(guide.name, layer)])
+        # Some presets are examples, and what a preset requires stands in its file.
+        validate([(guide.name, layer | {"preset": "quick"})])
 
 
 @pytest.mark.parametrize(
@@ -116,6 +131,7 @@ def test_examples_in_the_guides_are_valid(guide: Path) -> None:
         ({"seeds": [0, -1]}, ["seeds", 1]),
         ({"seeds": []}, ["seeds"]),
         ({"device": "tpu"}, ["device"]),
+        ({"history": {"points": 1}}, ["history", "points"]),
         ({"preset": "My preset"}, ["preset"]),
         ({"data": {"frey": {"fallback": "maybe"}}}, ["data", "frey", "fallback"]),
         ({"data": {"sources": {"cifar": []}}}, ["data", "sources"]),

@@ -33,6 +33,7 @@ from vaelab.runner import evaluate_run, load_model, train_run, work_on_runs
 from vaelab.spec import Run, RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.state import load_tensors, save_tensors
+from vaelab.training.termination import termination
 
 SETTINGS = {
     "preset": "toy",
@@ -614,9 +615,6 @@ def test_missing_snapshots_train_again(likelihood_lab: Lab) -> None:
     assert "its snapshots are missing" in likelihood_lab.train()
 
 
-# --- Provenance -----------------------------------------------------------------------------
-
-
 # --- Several runs at once --------------------------------------------------------------------
 
 SEVERAL = [
@@ -699,7 +697,10 @@ def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
         if line.startswith("adam-s0: 100/300"):
             os.kill(os.getpid(), signal.SIGTERM)
             # The main thread handles it, when it comes to it.
-            time.sleep(0.2)
+            end = time.monotonic() + 60
+            with termination() as received:
+                while not received and time.monotonic() < end:
+                    time.sleep(0.01)
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
@@ -738,6 +739,9 @@ def test_runs_are_worked_on_in_turn_where_there_is_one_place(lab: Lab) -> None:
     assert ended == sorted(ended, key=began.index)
     work_on_runs(lab.config, SEVERAL[:3], training=False, log=lab.lines.append)
     assert lab.lines[-3:] == [f"{name}: evaluated" for name in began]
+
+
+# --- Provenance -----------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -316,7 +316,10 @@ def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Pa
     assert found_meta["history"] == expected_meta["history"]
 
 
-def test_terminated_training_saves_its_state_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_training_that_is_asked_to_end_saves_its_state_first(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     folder = tmp_path / "terminated"
     folder.mkdir()
     script = (
@@ -332,8 +335,8 @@ def test_terminated_training_saves_its_state_first(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
-    process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
     assert load_tensors(folder / "resume.safetensors")[1]["seen"] > 0
 
 

@@ -263,8 +263,11 @@ def test_claims_are_all_judged(finished: Project) -> None:
     for row in rows:
         assert len(row["statement"]) > 20, row["id"]
         assert re.match(r"(Figures?|Tables?|Sections?) \d|text", row["where"]), row["id"]
-        numbers = json.loads(row["numbers"])
-        assert numbers or row["verdict"] == "not evaluated" or row["reason"], row["id"]
+        assert row["reason"], row["id"]
+    # What is judged without a number is about texts: the report's and the papers'.
+    without = {row["id"] for row in rows if not json.loads(row["numbers"])}
+    evaluated = {row["id"] for row in rows if row["verdict"] != "not evaluated"}
+    assert without & evaluated == {"C4", "C9b", "C36", "C50"}
     # A claim on Figure 1 rests on the very numbers of its runs.
     (first,) = [row for row in rows if row["id"] == "C1"]
     metrics = read_json(results(finished) / "runs/mnist_d200-s0/metrics.json")
@@ -319,19 +322,20 @@ def test_page_is_one_file_that_shows_everything(finished: Project) -> None:
     shown = " ".join(" ".join(page.shown).split())
     assert "smoke" in shown
     for number in range(1, 16):
-        assert f"Figure {number}" in shown
+        assert re.search(rf"\bFigure {number}\b", shown), number
     for claim in CLAIM_IDS:
         assert re.search(rf"\b{claim}\b", shown), claim
     for number in (1, 2, 3):
-        assert f"Table {number}" in shown
+        assert re.search(rf"\bTable {number}\b", shown), number
 
 
-def test_jobs_left_logs_and_costs(finished: Project) -> None:
+def test_jobs_left_logs_and_costs(finished_smoke: Project) -> None:
+    """In the run itself: the copy's logs are written anew by what is made again."""
     for run in RUN_IDS:
-        log = (results(finished) / f"logs/train/{run}.log").read_text()
+        log = (results(finished_smoke) / f"logs/train/{run}.log").read_text()
         assert f"{run}: training, because it has not been trained" in log
         assert f"{run}: evaluated" in log
-        cost = read_json(results(finished) / f"benchmarks/train/{run}.jsonl")
+        cost = read_json(results(finished_smoke) / f"benchmarks/train/{run}.jsonl")
         assert cost["s"] > 0
 
 

@@ -11,15 +11,18 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from data_server import closed_url
+from result_folders import losses, write_run
 from vaelab import __version__
 from vaelab.cli import CONFIG_VARIABLE, main
 from vaelab.config import Config, load_config
-from vaelab.spec import RunSpec
+from vaelab.io import write_json
+from vaelab.spec import Run, RunSpec, resolve
 from workflow_project import ROOT
 
 COMMANDS = {
     *("fetch", "train", "evaluate", "classifier", "measure", "metrics", "figure", "table"),
-    *("search", "claims", "review", "show", "yardstick"),
+    *("search", "claims", "review", "show", "yardstick", "bench", "restore", "publish"),
 }
 
 
@@ -139,6 +142,66 @@ def test_workflow_hands_its_configuration_over(monkeypatch: pytest.MonkeyPatch) 
     assert printed == resolved
     own = Config.model_validate(yaml.safe_load(vaelab("show", "--config", "seeds=[9]").stdout))
     assert (own.preset, own.seeds) == ("quick", [9])
+
+
+# --- fetch, train, search -------------------------------------------------------------------
+
+
+def test_fetch_tries_the_mirror_and_then_the_sources_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VAELAB_DATA_MIRROR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    source, mirror = closed_url(), tmp_path / "mirror"
+    places = f"data={{root: {tmp_path}, mirror: {mirror}, sources: {{frey: ['{source}']}}}}"
+    real = "data={frey: {fallback: none}}"
+    result = vaelab("fetch", "frey", "--config", places, "--config", real)
+    assert result.exit_code == 2
+    mirrored, hosted = result.stdout.splitlines()
+    assert mirrored.startswith(f"frey: {mirror}/frey/frey_rawface.mat: ")
+    assert hosted.startswith(f"frey: {source}frey_rawface.mat: ")
+    assert "no source gave good data" in result.stderr
+
+
+def test_fetch_draws_faces_where_the_configuration_lets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VAELAB_DATA_MIRROR", raising=False)
+    settings = f"data={{root: {tmp_path}, sources: {{frey: []}}, frey: {{fallback: synthetic}}}}"
+    result = vaelab("fetch", "frey", "--config", settings)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads((tmp_path / "raw/frey/source.json").read_text())["synthetic"] is True
+
+
+def test_train_all_is_every_run_of_the_preset_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def work_on_runs(config: Config, runs: list[Run], *, evaluation: bool, **_: object) -> None:
+        asked.extend(f"{run.id} of {config.preset}, {evaluation}" for run in runs)
+
+    monkeypatch.setattr("vaelab.runner.work_on_runs", work_on_runs)
+    preset = ("--config", "preset=smoke", "--config", "seeds=[0, 1]")
+    assert vaelab("train", "all", "--evaluate", *preset).exit_code == 0
+    runs = resolve(load_config(overrides={"preset": "smoke", "seeds": [0, 1]}), ROOT)
+    assert asked == [f"{run_id} of smoke, True" for run_id in runs.by_id]
+    assert len(asked) > 100
+
+
+def test_search_prints_the_decisions_so_far(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    write_json(
+        folder / "search/step_0.json", {"measured": [], "probes": [[500, 3]], "answer": None}
+    )
+    write_json(
+        folder / "search/step_1.json",
+        {"measured": [[500, 3]], "probes": [[500, 500, 3]], "answer": None},
+    )
+    write_run(folder, "arch_500_3", train=losses(130.0, 8.0))
+    result = vaelab("search", "--config", f"results={tmp_path}")
+    assert result.exit_code == 0, result.stderr
+    decision, following = result.stdout.splitlines()
+    assert decision.startswith("  1  [500, 3]: recon 130.00 > 120: ")
+    assert following == "next: [[500, 500, 3]]"
 
 
 # --- Errors ---------------------------------------------------------------------------------

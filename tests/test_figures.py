@@ -261,6 +261,15 @@ def test_stand_in_faces_are_named_in_red(tmp_path: Path) -> None:
     assert red > 0.6 > 0.2 > max(green, blue)
 
 
+def test_manifold_of_stand_in_faces_is_called_so(tmp_path: Path) -> None:
+    for folder, faces in (("quick", "synthetic faces"), ("modern", "Frey Face")):
+        for name in FIGURES[5].runs:
+            is_stand_in = "frey" in name and faces == "synthetic faces"
+            write_run(tmp_path / folder, name, synthetic=is_stand_in)
+        results = Results(tmp_path / folder, alias(FIGURES[5].runs))
+        assert panel(draw(5, results), f"Manifold, {faces}, d = 2")
+
+
 def test_figure_3_keeps_estimators_and_splits_apart(drawn: dict[int, Figure]) -> None:
     axes = panel(drawn[3], "N = 1000")
     for estimator, nats in (("importance sampling", -150), ("report's notebook", -149)):
@@ -590,11 +599,12 @@ def test_digits_are_told_apart_by_colour_and_by_marker() -> None:
         assert min(distances) > 0.08
 
 
-def test_figures_and_tables_import_neither_torch_nor_pyplot() -> None:
-    code = "import sys, vaelab.figures, vaelab.tables; print(*sys.modules)"
+@pytest.mark.parametrize("module", ["figures", "tables", "claims", "review"])
+def test_what_only_reads_results_imports_neither_torch_nor_pyplot(module: str) -> None:
+    code = f"import sys, vaelab.{module}; print(*sys.modules)"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert "vaelab.tables" in loaded
+    assert f"vaelab.{module}" in loaded
     assert not {"torch", "matplotlib.pyplot"} & set(loaded)
 
 

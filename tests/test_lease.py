@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,6 +128,18 @@ def test_unusable_folder_is_named(tmp_path: Path) -> None:
         lease(CARDS, 1, tmp_path / "file/locks"),
     ):
         pass
+
+
+def test_visible_cards_are_those_that_pytorch_was_left_by_their_uuids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA_VISIBLE_DEVICES=2,0 of a machine of three: PyTorch counts them 0 and 1."""
+    left = ["GPU-c", "GPU-a"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(left))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=left[index])
+    )
+    assert module.visible_cards() == left
 
 
 # With PyTorch made to believe in CUDA

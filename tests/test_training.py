@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.nn.utils import vector_to_parameters
 
+from vaelab.config import Config
 from vaelab.data import Dataset
 from vaelab.errors import VaelabError
 from vaelab.models import build
@@ -22,6 +23,7 @@ from vaelab.spec import RunSpec
 from vaelab.training.device import Compute, resolve_compute
 from vaelab.training.flat import FlatParameters
 from vaelab.training.gradients import AutogradGradients, FusedGradients
+from vaelab.training.lease import compute_with
 from vaelab.training.loop import history_grid, learning_rate, train
 from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors
@@ -390,6 +392,26 @@ def test_the_vq_vae_starts_grey_with_its_output_open_in_every_phase() -> None:
             assert out.mean().item() == pytest.approx(data.train_images.mean() / 255, abs=0.02)
     assert closed[True] < 0.3
     assert closed[False] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision", "found"),
+    [
+        ({"avx512_bf16": True}, "auto", "bf16"),
+        ({"amx_bf16": True}, "auto", "bf16"),
+        ({"avx512_f": True, "avx512_bf16": False}, "auto", "fp32"),
+        ({}, "auto", "fp32"),
+        ({"avx512_bf16": True}, "fp32", "fp32"),
+        ({}, "bf16", "bf16"),
+    ],
+)
+def test_precision_is_what_is_asked_for_else_bf16_where_the_processor_has_it(
+    capabilities: dict[str, bool], precision: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_compute("cpu", precision).precision == found
+    config = Config(device="cpu", precision=precision)
+    assert compute_with(config, 1, lambda compute: compute.precision) == found
 
 
 def test_cuda_by_name_without_a_device_is_an_error() -> None:

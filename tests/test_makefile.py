@@ -1,0 +1,74 @@
+"""The Makefile: what its targets would run, and the Python that it refuses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_project import ROOT
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+# Says that it is of another version when it is asked, and does nothing else.
+PYTHON = """\
+#!/bin/sh
+[ "$1" = -c ] || exit 9
+exec {python} -c "import sys; sys.version_info = ({version}); $2"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What `make` needs of a bare clone."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "envs", tmp_path / "envs")
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def commands(folder: Path, *arguments: str) -> list[str]:
+    """What `make` would run."""
+    done = make(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_make_installs_runs_everything_and_names_the_page(folder: Path) -> None:
+    first, *_, run, said = commands(folder)
+    assert "sys.version_info" in first
+    assert run == ".venv/bin/snakemake --cores all all"
+    assert said == 'echo "Done. The results page is results/quick/index.html"'
+    assert ".venv/bin/snakemake --cores 4 all" in commands(folder, "CORES=4")
+
+
+@pytest.mark.parametrize("target", ["restore", "publish"])
+def test_preset_is_handed_to_restore_and_publish(target: str, folder: Path) -> None:
+    *_, command = commands(folder, target, "PRESET=modern")
+    assert command == f".venv/bin/vaelab {target} --config preset=modern"
+    *setup, command = commands(folder, target)
+    assert command.rstrip() == f".venv/bin/vaelab {target}"
+    assert any("requirements-dvc.txt" in line for line in setup)
+
+
+@pytest.mark.parametrize(("version", "refused"), [("3, 10, 14", True), ("3, 11, 0", False)])
+def test_python_before_3_11_is_refused_before_anything_is_made(
+    version: str, refused: bool, folder: Path
+) -> None:
+    python = folder / "python"
+    python.write_text(PYTHON.format(python=sys.executable, version=version))
+    python.chmod(0o755)
+    done = make(folder, "setup", f"PYTHON={python}")
+    assert done.returncode != 0
+    message = "vaelab needs Python 3.11 or newer; set PYTHON=python3.11"
+    assert (message in done.stdout) == refused
+    assert ("-m venv" in done.stdout) == (not refused)

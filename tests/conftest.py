@@ -73,3 +73,15 @@ def finished_smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
     project.snakemake("all", "--config", "preset=smoke", cores=2)
     yield project
     shutil.rmtree(project.folder)
+
+
+@pytest.fixture
+def process_settings() -> Iterator[None]:
+    """Commands configure the whole process; give the other tests theirs back."""
+    import torch
+
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(before[0])
+    torch.set_deterministic_debug_mode(before[1])
+    torch.set_flush_denormal(False)

@@ -10,8 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from test_training import BF16, VARIANTS, batch
-from toys import FP32, toy_images, toy_spec
+from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec
 from vaelab.config import EvaluationSettings, LikelihoodSettings
 from vaelab.distributions import Bernoulli, DiagonalNormal
 from vaelab.errors import VaelabError
@@ -57,7 +56,7 @@ def wake_sleep(
     """Fresh wake-sleep gradients of a variant, with its images and the numbers of these."""
     run = VARIANTS[name]
     model = build(run, generator())
-    x, _, _ = batch(run, model)
+    x, _, _ = toy_batch(run, model)
     return WakeSleepGradients(model, FlatParameters(model, dtype), dtype), x, torch.arange(len(x))
 
 
@@ -301,7 +300,7 @@ def test_mcem_gradients_are_those_of_the_joint_density(name: str) -> None:
     run = VARIANTS[name]
     model = build(run, generator())
     flat = FlatParameters(model, torch.float32)
-    x, _, z = batch(run, model)
+    x, _, z = toy_batch(run, model)
     gradients = McemGradients(model, flat, len(x), generator())
     gradients(x, None, z)
     ours = flat.master.grad.clone()
@@ -446,7 +445,7 @@ def test_a_good_encoder_leads_where_the_prior_does_not_reach() -> None:
 def test_fitted_posteriors_repeat_and_know_no_mode(name: str) -> None:
     """The same under inference mode and bf16 autocast, where HMC could not differentiate."""
     model = build(VARIANTS[name], generator()).requires_grad_(False)
-    x, _, _ = batch(VARIANTS[name], model)
+    x, _, _ = toy_batch(VARIANTS[name], model)
     adapter = FittedAdapter(model, encoder=True)
     expected = adapter.encode(x)
     assert expected.mean.dtype == torch.float32
@@ -458,7 +457,7 @@ def test_fitted_posteriors_repeat_and_know_no_mode(name: str) -> None:
 
 def test_fitted_posteriors_are_unconditional() -> None:
     model = build(VARIANTS["onehot"], generator())
-    x, c, _ = batch(VARIANTS["onehot"], model)
+    x, c, _ = toy_batch(VARIANTS["onehot"], model)
     with pytest.raises(VaelabError, match="unconditional"):
         FittedAdapter(model, encoder=True).proposal(x, c)
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ from vaelab.training.device import Compute
 from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.termination import termination
 
+pytestmark = pytest.mark.usefixtures("process_settings")
+
 SETTINGS = {
     "preset": "toy",
     "device": "cpu",
@@ -51,16 +53,6 @@ SETTINGS = {
         "chains": 2,
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def process_settings() -> Iterator[None]:
-    """Commands configure the whole process; give the other tests theirs back."""
-    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(before[0])
-    torch.set_deterministic_debug_mode(before[1])
-    torch.set_flush_denormal(False)
 
 
 @dataclass

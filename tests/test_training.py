@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch.nn.utils import vector_to_parameters
 
+from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec
 from vaelab.config import Config
-from vaelab.data import Dataset
 from vaelab.errors import VaelabError
 from vaelab.models import build
 from vaelab.spec import RunSpec
@@ -28,45 +28,7 @@ from vaelab.training.loop import history_grid, learning_rate, train
 from vaelab.training.optimizer import FlatOptimizer
 from vaelab.training.state import load_tensors
 
-FP32 = Compute(torch.device("cpu"), torch.float32)
-BF16 = Compute(torch.device("cpu"), torch.bfloat16)
-
-
-def spec(**changes: object) -> RunSpec:
-    fields = {
-        "dataset": "mnist",
-        "hidden": (32, 16),
-        "latent_dim": 3,
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "init": "default",
-        "samples": 1000,
-        "history_points": 5,
-        "history_images": 20,
-    }
-    return RunSpec.model_validate(fields | changes)
-
-
-VARIANTS = {
-    "separate_relu": spec(),
-    "shared_tanh": spec(trunks="shared", activation="tanh", hidden=(24,), latent_dim=5),
-    "linear": spec(hidden=(), latent_dim=2),
-    "beta": spec(beta=4.0),
-    "onehot": spec(condition="onehot"),
-    "scalar": spec(condition="scalar", trunks="shared"),
-    "gaussian": spec(
-        dataset="frey", trunks="shared", activation="tanh", hidden=(20,), likelihood="gaussian"
-    ),
-    "gaussian_fixed": spec(likelihood="gaussian_fixed"),
-}
-
-
-def batch(run: RunSpec, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(17, run.pixels, generator=generator)
-    labels = torch.randint(10, (17,), generator=generator)
-    c = None if run.condition == "none" else model.embed(labels)
-    return x, c, torch.randn(17, run.latent_dim, generator=generator)
+DATA = toy_images(train=230)
 
 
 def both_gradients(run: RunSpec, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +36,7 @@ def both_gradients(run: RunSpec, dtype: torch.dtype) -> tuple[torch.Tensor, torc
     for way in (AutogradGradients, FusedGradients):
         model = build(run, torch.Generator().manual_seed(0))
         flat = FlatParameters(model, dtype if way is FusedGradients else torch.float32)
-        x, c, eps = batch(run, model)
+        x, c, eps = toy_batch(run, model)
         way(model, flat, run.beta, dtype)(x.to(dtype), c, eps)
         flat.collect()
         gradients.append(flat.master.grad.clone())
@@ -99,7 +61,7 @@ def test_fused_gradients_in_bf16_are_as_close_as_autocast(name: str) -> None:
 
 
 def test_flat_parameters_are_the_model() -> None:
-    model = build(spec(), torch.Generator().manual_seed(0))
+    model = build(toy_spec(), torch.Generator().manual_seed(0))
     before = {name: p.clone() for name, p in model.named_parameters()}
     flat = FlatParameters(model, torch.bfloat16)
     for name, parameter in model.named_parameters():
@@ -129,8 +91,8 @@ def test_first_layers_of_both_trunks_are_one_matrix() -> None:
 
 
 def test_snapshots_are_in_the_order_of_the_models_parameters(tmp_path: Path) -> None:
-    run = spec(snapshots=1)
-    result = train("a", run, 0, toy_dataset(), FP32, resume=tmp_path / "r", log=lambda _: None)
+    run = toy_spec(snapshots=1)
+    result = train("a", run, 0, DATA, FP32, resume=tmp_path / "r", log=lambda _: None)
     model = build(run)
     vector_to_parameters(result.snapshots[-1], model.parameters())
     assert all(torch.equal(value, result.state[name]) for name, value in model.named_parameters())
@@ -150,7 +112,7 @@ def test_optimizers_are_pytorchs(name: str, reference: object, dtype: torch.dtyp
     layer = torch.nn.Linear(30, 20)
     flat = FlatParameters(layer, dtype)
     ours, theirs = flat.master, torch.nn.Parameter(flat.master.detach().clone())
-    optimizer = FlatOptimizer(spec(optimizer=name, adam_beta2=0.97), flat)
+    optimizer = FlatOptimizer(toy_spec(optimizer=name, adam_beta2=0.97), flat)
     expected = reference(theirs)
     for gradient in torch.randn(4, len(theirs)).to(dtype):
         flat.compute_grad.copy_(gradient)
@@ -172,50 +134,39 @@ def test_one_pass_rounds_weights_to_the_nearest_even_bf16(optimizer: str) -> Non
     flat = FlatParameters(layer, torch.bfloat16)
     before = flat.master.detach().clone()
     flat.compute.zero_()
-    FlatOptimizer(spec(optimizer=optimizer), flat).step(0.1)
+    FlatOptimizer(toy_spec(optimizer=optimizer), flat).step(0.1)
     assert torch.equal(flat.master.detach(), before)
     assert torch.equal(flat.compute, before.bfloat16())
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:
-    line = spec(schedule="linear", warmup=0.2, learning_rate=0.01, samples=1000)
+    line = toy_spec(schedule="linear", warmup=0.2, learning_rate=0.01, samples=1000)
     assert learning_rate(line, 100) == pytest.approx(0.005)
     assert learning_rate(line, 400) == pytest.approx(0.0075)
     assert learning_rate(line, 1000) == pytest.approx(0.0, abs=1e-12)
-    run = spec(schedule="cosine", warmup=0.2, learning_rate=0.01, samples=1000)
+    run = toy_spec(schedule="cosine", warmup=0.2, learning_rate=0.01, samples=1000)
     assert learning_rate(run, 100) == pytest.approx(0.005)
     assert learning_rate(run, 200) == pytest.approx(0.01)
     assert learning_rate(run, 600) == pytest.approx(0.005)
     assert learning_rate(run, 1000) == pytest.approx(0.0, abs=1e-12)
-    assert learning_rate(spec(learning_rate=0.01), 999) == 0.01
+    assert learning_rate(toy_spec(learning_rate=0.01), 999) == 0.01
 
 
 def test_history_grid_is_logarithmic_and_ends_at_the_budget() -> None:
-    grid = history_grid(spec(samples=100_000, batch_size=100, history_points=7))
+    grid = history_grid(toy_spec(samples=100_000, batch_size=100, history_points=7))
     assert grid[0] == 100
     assert grid[-1] == 100_000
     ratios = np.diff(np.log(grid))
     assert ratios == pytest.approx(np.full(6, np.log(1000) / 6), rel=0.02)
 
 
-def toy_dataset(n: int = 230) -> Dataset:
-    """Two kinds of stripes with noise, so that there is something to learn."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(2, size=n).astype(np.uint8)
-    images = np.zeros((n, 28, 28))
-    images[labels == 0, ::4] = 200
-    images[labels == 1, :, ::4] = 200
-    images = (images + rng.integers(0, 50, size=images.shape)).astype(np.uint8).reshape(n, -1)
-    return Dataset("mnist", images, images[:50], labels, labels[:50], (28, 28), "toy", False)
-
-
 @pytest.mark.parametrize("compute", [FP32, BF16], ids=["fp32", "bf16"])
 def test_training_lowers_the_bound_and_repeats_bit_for_bit(
     compute: Compute, tmp_path: Path
 ) -> None:
-    run = spec(samples=4000, batch_size=50, learning_rate=3e-3)
+    run = toy_spec(samples=4000, batch_size=50, learning_rate=3e-3)
     results = [
-        train("a", run, 0, toy_dataset(), compute, resume=tmp_path / "r", log=lambda _: None)
+        train("a", run, 0, DATA, compute, resume=tmp_path / "r", log=lambda _: None)
         for _ in range(2)
     ]
     first, last = results[0].history[0], results[0].history[-1]
@@ -224,7 +175,7 @@ def test_training_lowers_the_bound_and_repeats_bit_for_bit(
     assert last["train_neg_elbo"] == pytest.approx(last["train_recon"] + last["train_kl"])
     for name, tensor in results[0].state.items():
         assert torch.equal(tensor, results[1].state[name])
-    other = train("a", run, 1, toy_dataset(), compute, resume=tmp_path / "r", log=lambda _: None)
+    other = train("a", run, 1, DATA, compute, resume=tmp_path / "r", log=lambda _: None)
     assert any(not torch.equal(t, other.state[n]) for n, t in results[0].state.items())
 
 
@@ -232,7 +183,7 @@ def test_the_epoch_sees_every_image_once_and_keeps_the_partial_batch(tmp_path: P
     """230 images in batches of 100: 100, 100, 30, then the next epoch's first 100."""
     from vaelab.training.loop import _Training
 
-    training = _Training("a", spec(samples=330), 0, toy_dataset(), FP32)
+    training = _Training("a", toy_spec(samples=330), 0, DATA, FP32)
     order = training.order.clone()
     sizes, positions = [], []
     for _ in range(4):
@@ -251,13 +202,13 @@ TRAIN_SCRIPT = """
     sys.path.insert(0, {tests!r})
     from pathlib import Path
     import torch
-    from test_training import FP32, BF16, spec, toy_dataset
+    from toys import BF16, FP32, toy_images, toy_spec
     from vaelab.training.loop import train
     from vaelab.training.state import save_tensors
     torch.set_num_threads(1)
-    run = spec(**{changes!r})
+    run = toy_spec(**{changes!r})
     folder = Path({folder!r})
-    result = train("victim", run, 0, toy_dataset(), {compute}, resume=folder / "resume.safetensors",
+    result = train("victim", run, 0, toy_images(), {compute}, resume=folder / "resume.safetensors",
                    resume_seconds=0.05, log=lambda line: print(line, flush=True))
     tensors = dict(result.state)
     if result.snapshots is not None:
@@ -268,7 +219,10 @@ TRAIN_SCRIPT = """
 
 KILL_VARIANTS = {
     "adam_snapshots": ({"samples": 60_000, "hidden": (64,), "snapshots": 4}, "FP32"),
-    "adagrad_bf16": ({"samples": 60_000, "optimizer": "adagrad", "init": "normal"}, "BF16"),
+    "adagrad_bf16": (
+        {"samples": 60_000, "hidden": (32, 16), "optimizer": "adagrad", "init": "normal"},
+        "BF16",
+    ),
     "mcem": ({"samples": 12_000, "method": "mcem", "hidden": (64,)}, "FP32"),
     "vqvae": (
         {
@@ -345,10 +299,10 @@ def test_training_that_is_asked_to_end_saves_its_state_first(
 def test_resume_file_of_another_training_is_not_used(tmp_path: Path) -> None:
     resume = tmp_path / "resume.safetensors"
     lines: list[str] = []
-    train("a", spec(samples=500), 0, toy_dataset(), FP32, resume=resume, resume_seconds=0.0,
+    train("a", toy_spec(samples=500), 0, DATA, FP32, resume=resume, resume_seconds=0.0,
           log=lines.append)  # fmt: skip
     assert resume.exists()
-    train("a", spec(samples=600), 0, toy_dataset(), FP32, resume=resume, log=lines.append)
+    train("a", toy_spec(samples=600), 0, DATA, FP32, resume=resume, log=lines.append)
     assert any("of another specification or device" in line for line in lines)
 
 
@@ -356,40 +310,38 @@ def test_damaged_resume_file_is_named(tmp_path: Path) -> None:
     resume = tmp_path / "resume.safetensors"
     resume.write_bytes(b"not a safetensors file")
     with pytest.raises(VaelabError, match=r"resume\.safetensors is damaged"):
-        train("a", spec(), 0, toy_dataset(), FP32, resume=resume)
+        train("a", toy_spec(), 0, DATA, FP32, resume=resume)
 
 
 def test_divergence_is_named_and_stops_the_run(tmp_path: Path) -> None:
-    run = spec(learning_rate=1e20, samples=100_000, history_points=2)
+    run = toy_spec(learning_rate=1e20, samples=100_000, history_points=2)
     with pytest.raises(VaelabError, match=r"wild-s0 diverged: .* after \d+ samples"):
-        train("wild-s0", run, 0, toy_dataset(), FP32, resume=tmp_path / "r", log=lambda _: None)
+        train("wild-s0", run, 0, DATA, FP32, resume=tmp_path / "r", log=lambda _: None)
 
 
 def test_output_bias_starts_at_the_mean_image(tmp_path: Path) -> None:
     from vaelab.training.loop import _Training
 
-    data = toy_dataset()
-    training = _Training("a", spec(output_bias=True), 0, data, FP32)
+    training = _Training("a", toy_spec(output_bias=True), 0, DATA, FP32)
     bias = training.model.decoder.layers[-1].bias.detach().sigmoid().numpy()
-    assert bias == pytest.approx(data.train_images.mean(0) / 255.0, abs=2e-3)
+    assert bias == pytest.approx(DATA.train_images.mean(0) / 255.0, abs=2e-3)
 
 
 def test_the_vq_vae_starts_grey_with_its_output_open_in_every_phase() -> None:
     """Its transposed convolutions treat pixels by their position modulo 4."""
     from vaelab.training.loop import _Training
 
-    data = toy_dataset()
-    x = torch.from_numpy(data.train_images[:64]).float() / 255.0
+    x = torch.from_numpy(DATA.train_images[:64]).float() / 255.0
     closed = {}
     for bias in (True, False):
-        run = spec(**KILL_VARIANTS["vqvae"][0] | {"output_bias": bias})
-        model = _Training("a", run, 0, data, FP32).model
+        run = toy_spec(**KILL_VARIANTS["vqvae"][0] | {"output_bias": bias})
+        model = _Training("a", run, 0, DATA, FP32).model
         with torch.no_grad():
             out = model(x)[0].view(-1, 28, 28)
         phases = out.unflatten(1, (7, 4)).unflatten(3, (7, 4))
         closed[bias] = (phases == 0).float().mean((0, 1, 3)).max().item()
         if bias:
-            assert out.mean().item() == pytest.approx(data.train_images.mean() / 255, abs=0.02)
+            assert out.mean().item() == pytest.approx(DATA.train_images.mean() / 255, abs=0.02)
     assert closed[True] < 0.3
     assert closed[False] > 0.6
 
@@ -405,6 +357,7 @@ def test_the_vq_vae_starts_grey_with_its_output_open_in_every_phase() -> None:
         ({}, "bf16", "bf16"),
     ],
 )
+@pytest.mark.usefixtures("process_settings")
 def test_precision_is_what_is_asked_for_else_bf16_where_the_processor_has_it(
     capabilities: dict[str, bool], precision: str, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toys import FP32, toy_images, toy_spec
+from toys import BF16, FP32, toy_images, toy_spec
 from vaelab.errors import VaelabError
 from vaelab.models import VAE, build
 from vaelab.objectives import elbo_terms
@@ -31,7 +30,6 @@ from vaelab.training.loop import (
 )
 
 DATA = toy_images()
-BF16 = Compute(torch.device("cpu"), torch.bfloat16)
 SEED = 5
 
 
@@ -189,16 +187,7 @@ def test_divergence_between_two_logged_points_is_soon_noticed(
     assert 10 < seen <= FINITE_EVERY * 10
 
 
-@pytest.fixture
-def process() -> Iterator[None]:
-    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(before[0])
-    torch.set_deterministic_debug_mode(before[1])
-    torch.set_flush_denormal(False)
-
-
-@pytest.mark.usefixtures("process")
+@pytest.mark.usefixtures("process_settings")
 def test_process_is_deterministic_flushes_denormals_and_keeps_to_its_threads() -> None:
     torch.set_flush_denormal(False)
     tiny = torch.tensor([1e-30]), torch.tensor([1e-10])

@@ -11,6 +11,7 @@ from vaelab.spec import RunSpec
 from vaelab.training.device import Compute
 
 FP32 = Compute(torch.device("cpu"), torch.float32)
+BF16 = Compute(torch.device("cpu"), torch.bfloat16)
 
 needs_card = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
@@ -46,6 +47,30 @@ def toy_vqvae_spec(**changes: object) -> RunSpec:
         "batch_size": 30,
     }
     return toy_spec(**(fields | changes))
+
+
+VARIANTS = {
+    "separate_relu": toy_spec(hidden=(32, 16)),
+    "shared_tanh": toy_spec(trunks="shared", activation="tanh", hidden=(24,), latent_dim=5),
+    "linear": toy_spec(hidden=(), latent_dim=2),
+    "beta": toy_spec(hidden=(32, 16), beta=4.0),
+    "onehot": toy_spec(hidden=(32, 16), condition="onehot"),
+    "scalar": toy_spec(hidden=(32, 16), condition="scalar", trunks="shared"),
+    "gaussian": toy_spec(
+        dataset="frey", trunks="shared", activation="tanh", hidden=(20,), likelihood="gaussian"
+    ),
+    "gaussian_fixed": toy_spec(hidden=(32, 16), likelihood="gaussian_fixed"),
+}
+"""A VAE of every kind, by name."""
+
+
+def toy_batch(spec: RunSpec, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+    """17 random images for a VAE, their conditions or None, and noise."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(17, spec.pixels, generator=generator)
+    labels = torch.randint(10, (17,), generator=generator)
+    c = None if spec.condition == "none" else model.embed(labels)
+    return x, c, torch.randn(17, spec.latent_dim, generator=generator)
 
 
 def toy_images(name: str = "mnist", train: int = 130, test: int = 120) -> Dataset:

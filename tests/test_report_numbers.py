@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
 from vaelab import report_numbers as report
+from workflow_project import ROOT
 
-RUN_TABLE = Path(__file__).parents[1] / "config" / "runs.tsv"
+RUN_TABLE = ROOT / "config" / "runs.tsv"
 
 
 def value(frame, **where) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Of the `make` that runs the tests, and of whoever gave it, nothing is passed on.
+    own = {"PATH": os.environ["PATH"]}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        ["make", *arguments], cwd=folder, env=own, capture_output=True, text=True, check=False
     )
 
 

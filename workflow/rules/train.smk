@@ -49,7 +49,13 @@ use rule train as train_vqvae with:
 
 use rule train as train_architecture with:
     wildcard_constraints:
-        run="|".join([r"arch_[\d_]+-s\d+", *RUNS.ids(RUNS.used_by.get("table_2", ()))]),
+        run="|".join(
+            [
+                r"arch_[\d_]+-s\d+",
+                *RUNS.ids(RUNS.used_by.get("table_2", ())),
+                *RUNS.ids(RUNS.used_by.get("table_3", ())),
+            ]
+        ),
     priority: 20
 
 

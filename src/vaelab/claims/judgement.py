@@ -29,8 +29,9 @@ class Spread:
     relative: float = 0.0
 
 
-# By the last part of a metric's name. For recon and kl the same numbers as in the search; the rest
-# is the scatter of ten networks [500, 251 ... 500, 3] of `quick`, which differ in little but luck.
+# By the last part of a metric's name. For recon and kl the same numbers as in the search; for fid,
+# sharpness, confidence and aggregate_kl the scatter of ten networks [500, 251 ... 500, 3] of
+# `quick`, which differ in little but luck; for the rest a rough scale.
 ASSUMED: Mapping[str, Spread] = {
     "recon": Spread(absolute=Noise().recon),
     "neg_elbo": Spread(absolute=Noise().recon),

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -218,11 +217,22 @@ def commit(folder: Path, message: str, *, start: bool = False) -> None:
     git(folder, "commit", "--quiet", "--message", message)
 
 
+def stop(member: psutil.Process) -> list[psutil.Process]:
+    """Stop a process, then its descendants; returns those that had not ended by themselves.
+
+    A stopped process starts no other, so that none is missed that began meanwhile.
+    """
+    try:
+        member.suspend()
+        children = member.children()
+    except psutil.NoSuchProcess:
+        return []
+    return [member, *(stopped for child in children for stopped in stop(child))]
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all its descendants with SIGKILL, at once."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        member.send_signal(signal.SIGSTOP)
+    family = stop(psutil.Process(process.pid))
     for member in family:
         member.kill()
     psutil.wait_procs(family)

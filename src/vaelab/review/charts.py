@@ -284,12 +284,12 @@ def as_plotly(panel: Panel) -> dict[str, Any]:
             "exponentformat": "power",
         },
         "yaxis": {
-            "title": {"text": panel.unit},
+            "title": {"text": panel.unit, "standoff": 6},
             "type": "log" if panel.log_y else "linear",
             "range": _value_range(panel, low, high),
             **({"dtick": 1, "exponentformat": "power"} if panel.log_y else {}),
         },
-        "margin": {"l": 58, "r": 12, "t": 30, "b": 44},
+        "margin": {"l": 64, "r": 12, "t": 30, "b": 44},
         "hovermode": "closest",
         "showlegend": False,
     }

@@ -122,7 +122,9 @@ LIKELIHOOD_COLUMNS = (
 )
 LIKELIHOOD_NOTE = (
     "The report’s formula and its notebook’s are biased, see the errata. MCEM trains no encoder: "
-    "Gaussians fitted to each image’s posterior stand in for it."
+    "Gaussians fitted to each image’s posterior stand in for it. R-hat, a mean over images, is "
+    "near 1 where an image’s chains agree; far above it, the posterior has modes between which "
+    "they did not move."
 )
 
 

@@ -140,9 +140,10 @@ class PretendedCard(TorchFunctionMode):
             return self.places.of(args[0]) == CARD
         if function in (Tensor.numpy, Tensor.__array__):
             assert self.places.of(args[0]) == CPU, "NumPy does not reach a card's memory"
+        if function == Tensor.pin_memory:
+            return args[0]
         if function in (Tensor.to, Tensor.cpu):
             return self._move(function, args, kwargs)
-        kwargs.pop("pin_memory", None)
         device = kwargs.pop("device", None)
         if generator := kwargs.get("generator"):
             # Without a device a new tensor is the CPU's.

@@ -28,7 +28,9 @@ from vaelab.evaluation import evaluate
 from vaelab.likelihood import likelihood_tables
 from vaelab.models import build
 from vaelab.spec import RunSpec
+from vaelab.training import flat as flat_module
 from vaelab.training.device import Compute
+from vaelab.training.flat import FlatParameters
 from vaelab.training.loop import TrainingResult, train
 
 __all__ = ["pretended_card", "recorded_graphs"]
@@ -55,6 +57,12 @@ LIKELIHOOD = LikelihoodSettings(
     temperatures=2,
     chains=1,
 )
+
+
+@pytest.fixture(autouse=True)
+def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's, whose last bits depend on where a parameter begins."""
+    monkeypatch.setattr(flat_module, "CARD_ALIGNMENT", 1)
 
 
 def trained(spec: RunSpec, compute: Compute, path: Path) -> TrainingResult:
@@ -85,6 +93,41 @@ def test_captured_steps_in_bf16_are_where_they_were_asked_to_be(
     on_card = replace(BF16, device=CARD, graphs=True)
     assert_same(trained(SPECS[name], on_card, tmp_path / "r"), expected)
     assert recorded_graphs
+
+
+def test_matrices_are_aligned_and_gaps_stay_zero(
+    tmp_path: Path, pretended_card: PretendedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their widths are odd, so that one after another would begin anywhere."""
+    kept: list[FlatParameters] = []
+    start = FlatParameters.__init__
+
+    def noted(flat: FlatParameters, *arguments: Any) -> None:
+        start(flat, *arguments)
+        kept.append(flat)
+
+    monkeypatch.setattr(flat_module, "CARD_ALIGNMENT", 64)
+    monkeypatch.setattr(FlatParameters, "__init__", noted)
+    spec = toy_spec(**BUDGET, hidden=(17, 13))
+    expected = trained(spec, FP32, tmp_path / "r")
+    found = trained(spec, ON_CARD, tmp_path / "r")
+    trained(spec, replace(ON_CARD, dtype=torch.bfloat16), tmp_path / "r")
+    assert found.state.keys() == expected.state.keys()
+    for name, weights in expected.state.items():
+        torch.testing.assert_close(found.state[name], weights, rtol=1e-4, atol=1e-5)
+    *_, flat = kept
+    first = {name for name in flat.weights if ".layers.0." in name and "decoder" not in name}
+    for views in (flat.weights, flat.gradients):
+        places = {name: 2 * view.storage_offset() for name, view in views.items()}
+        assert all(place % 16 == 0 for name, place in places.items() if name not in first)
+    parameters = sum(view.numel() for view in flat.weights.values())
+    assert flat.master.numel() > parameters
+    assert flat.master.count_nonzero() <= parameters
+    gaps = torch.ones(flat.master.numel(), dtype=torch.bool)
+    for view in flat.weights.values():
+        gaps[view.storage_offset() :][: view.numel()] = False
+    assert int(gaps.sum()) == flat.master.numel() - parameters
+    assert not flat.master.detach().cpu()[gaps].any()
 
 
 def evaluated(spec: RunSpec, compute: Compute) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -118,9 +118,9 @@ def test_launches_are_as_long_as_what_is_left(recorded_graphs: list[RecordedGrap
         seen = torch.cat([seen, torch.cat([index.float(), rates.unsqueeze(-1)], -1)])
     assert torch.equal(table[: len(seen)], seen)
     assert counter.item() == len(seen)
-    # 1 singly; 5 = 5 x 1; 64; 73 = 64 + 8 + 1; 20 = 2 x 8 + 4 x 1.
-    assert sorted(graph.replays for graph in recorded_graphs) == [2, 3, 10]
-    assert LAUNCHES == (64, 8, 1)
+    # 1 singly; 5; 64 = 50 + 10 + 4 x 1; 73 = 50 + 2 x 10 + 3 x 1; 20 = 2 x 10.
+    assert LAUNCHES == (50, 10, 5, 1)
+    assert sorted(graph.replays for graph in recorded_graphs) == [1, 2, 5, 7]
 
 
 def test_weights_are_looked_at_between_launches(

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -237,6 +238,8 @@ FAILURES = {
     "cublas": (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), "memory"),
     "driver": (RuntimeError("The NVIDIA driver on your system is too old"), "nvidia-smi"),
     "kernels": (RuntimeError("CUDA error: no kernel image is available"), "nvidia-smi"),
+    "taken": (RuntimeError("CUDA-capable device(s) is/are busy or unavailable"), "nvidia-smi"),
+    "handle": (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "memory"),
 }
 
 
@@ -262,6 +265,76 @@ def test_cuda_failure_sends_auto_to_the_cpu(cuda: list[int], tmp_path: Path, nam
     with pytest.raises(VaelabError, match=word) as refused:
         run("cuda", work)
     assert "device: cpu" in str(refused.value)
+
+
+def test_failure_behind_another_is_recognised(cuda: list[int]) -> None:
+    """As when a graph's capture runs out of memory: its end fails as well."""
+
+    def work(compute: Compute) -> str:
+        if compute.device.type == "cpu":
+            return "done"
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    result, (line,) = run("auto", work)
+    assert result == "done"
+    assert "Tried to allocate 2 GiB" in line
+
+
+def test_memory_of_a_failed_attempt_is_given_back(
+    cuda: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the attempt is alive when the card's cache is emptied."""
+
+    class Buffer:
+        pass
+
+    alive: list[weakref.ref[Buffer]] = []
+    at_emptying: list[Buffer | None] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: at_emptying.append(alive[0]()))
+
+    def work(compute: Compute) -> None:
+        if compute.device.type == "cuda":
+            buffer = Buffer()
+            alive.append(weakref.ref(buffer))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    run("auto", work)
+    assert at_emptying == [None]
+
+
+def test_card_that_does_not_start_is_no_place(
+    cuda: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then `compute_with` says why."""
+
+    def broken() -> list[str]:
+        raise RuntimeError("CUDA driver initialization failed")
+
+    monkeypatch.setattr(module, "visible_cards", broken)
+    assert places(Config(device="auto", runs_per_gpu=3)) == 1
+    result, (line,) = run("auto", lambda compute: compute.device.type)
+    assert result == "cpu"
+    assert "initialization failed" in line
+
+
+def test_cuda_is_started_with_a_connection_for_each_queue(
+    cuda: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given, expected in ((None, "32"), ("4", "4")):
+        monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
+        if given:
+            monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", given)
+        found = []
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_available",
+            lambda found=found: found.append(os.environ["CUDA_DEVICE_MAX_CONNECTIONS"]),
+        )
+        places(Config(device="auto"))
+        assert found == [expected]
 
 
 def test_other_errors_are_not_hidden(cuda: list[int]) -> None:

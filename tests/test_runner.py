@@ -614,7 +614,7 @@ SEVERAL = [
     Run("adam", 1, toy_spec()),
     Run("adagrad", 0, toy_spec(optimizer="adagrad", binarize="dynamic")),
     Run("vqvae", 0, toy_vqvae_spec()),
-    Run("longer", 0, toy_spec(samples=2000)),
+    Run("longer", 0, toy_spec(samples=2000)),  # starts first
 ]
 """As on a card, where the kernels of several threads overlap; here their operations do."""
 
@@ -661,6 +661,35 @@ def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
     assert_same_results(alone, beside)
 
 
+def test_longest_runs_start_first(
+    lab: Lab, at_once: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By kernels: a VQ-VAE's steps have most, then MCEM's."""
+    runs = [
+        Run("short", 0, toy_spec(samples=100)),
+        Run("shallow", 0, toy_spec(samples=2000)),
+        Run("deep", 0, toy_spec(samples=2000, hidden=(16, 16))),
+        Run("mcem", 0, toy_spec(samples=900, method="mcem", trunks="shared")),
+        Run("vqvae", 0, toy_vqvae_spec(samples=900, batch_size=100)),
+    ]
+    started: list[str] = []
+    both = threading.Barrier(2)
+
+    def train(config: Config, run: Run, **options: Any) -> None:
+        started.append(run.name)
+        if run.name != "short":
+            both.wait(60)
+
+    at_once(2)
+    monkeypatch.setattr(runner, "train_run", train)
+    work_on_runs(lab.config, runs, evaluation=False)
+    assert [set(started[:2]), set(started[2:4]), started[4]] == [
+        {"vqvae", "mcem"},
+        {"deep", "shallow"},
+        "short",
+    ]
+
+
 @needs_card
 def test_result_of_a_run_on_a_card_does_not_depend_on_what_ran_beside_it(
     lab: Lab, tmp_path: Path
@@ -686,7 +715,7 @@ def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
     at_once(2)
 
     def log(line: str) -> None:
-        if line.startswith("adam-s0: 100/300"):
+        if line.startswith("longer-s0: 100/2000"):
             os.kill(os.getpid(), signal.SIGTERM)
             # The main thread handles it, when it comes to it.
             end = time.monotonic() + 60
@@ -699,11 +728,11 @@ def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
         work_on_runs(beside, SEVERAL, log=log)
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    assert RunFiles(beside.folder, "adam-s0").resumes()
-    assert not RunFiles(beside.folder, "longer-s0").checkpoint.exists()
+    assert RunFiles(beside.folder, "longer-s0").resumes()
+    assert not RunFiles(beside.folder, "adagrad-s0").checkpoint.exists()
 
     work_on_runs(beside, SEVERAL, log=lab.lines.append)
-    assert any(line.startswith("adam-s0: resumed at") for line in lab.lines)
+    assert any(line.startswith("longer-s0: resumed at") for line in lab.lines)
     assert_same_results(alone, beside)
 
 
@@ -711,7 +740,7 @@ def test_failing_run_lets_those_under_way_finish_and_begins_no_other(
     lab: Lab, at_once: Callable[[int], None]
 ) -> None:
     at_once(2)
-    wrong = Run("wrong", 0, toy_spec(learning_rate=1e30, samples=300))
+    wrong = Run("wrong", 0, toy_spec(learning_rate=1e30, samples=3000))
     later = [Run("later", seed, toy_spec(samples=3000)) for seed in range(6)]
     with pytest.raises(VaelabError, match="wrong-s0 diverged"):
         work_on_runs(lab.config, [wrong, *later], evaluation=False, log=lab.lines.append)

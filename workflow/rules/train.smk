@@ -29,7 +29,8 @@ rule train:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        # CUDA's libraries and its context are in the job's memory, too.
+        mem_mb=growing(6000 if GPUS_PER_RUN else 2000),
         runtime=training_minutes,
         gpu=GPUS_PER_RUN,
     params:

@@ -54,8 +54,11 @@ def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
 
 
 def default_rows(device: torch.device) -> int:
-    """Decoder rows evaluated at once: as many as stay in a CPU's cache, more on a GPU."""
-    return 131_072 if device.type == "cuda" else 4096
+    """Decoder rows evaluated at once: as many as stay in a CPU's cache, more on a GPU.
+
+    There as many as keep it busy, though up to 32 runs may share its memory.
+    """
+    return 32_768 if device.type == "cuda" else 4096
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+# Parameters begin at multiples of so many numbers on a card, whose fastest matrix products want
+# operands at multiples of 16 bytes.
+CARD_ALIGNMENT = 64
+
 
 class FlatParameters:
     """Re-homes a model's parameters in one float32 buffer with one gradient buffer.
@@ -12,10 +16,10 @@ class FlatParameters:
     The model keeps working: its parameters are views. For bf16 products a bf16 copy of the
     buffer is kept beside the float32 master, with a bf16 gradient buffer; in float32 both are
     the master's own. A VAE's first layers come first, so that `first_layer` is one matrix for
-    both of two trunks.
+    both of two trunks. On a card there are gaps between parameters, zeros that stay so.
 
     Attributes:
-        master: float32 weights (P,), a parameter with `.grad`.
+        master: float32 weights (P,), a parameter with `.grad`; P counts the gaps.
         separate: whether the compute type has buffers of its own.
         compute: weights (P,) in the compute type.
         compute_grad: gradient (P,) in the compute type.
@@ -30,18 +34,16 @@ class FlatParameters:
             [f"{trunk}.layers.0.{kind}" for trunk in trunks] for kind in ("weight", "bias")
         ]
         order = dict.fromkeys([*(name for names in self._first for name in names), *parameters])
-        named = [(name, parameters[name]) for name in order]
-        self._shapes = {name: p.shape for name, p in named}
-        self.master = nn.Parameter(torch.cat([p.detach().reshape(-1) for _, p in named]))
+        self._shapes = {name: parameters[name].shape for name in order}
+        device = next(iter(parameters.values())).device
+        self._starts, size = self._layout(CARD_ALIGNMENT if device.type == "cuda" else 1)
+        self.master = nn.Parameter(torch.zeros(size, device=device))
         self.master.grad = torch.zeros_like(self.master)
-        for (_, parameter), view, grad in zip(
-            named,
-            self._views(self.master.detach()).values(),
-            self._views(self.master.grad).values(),
-            strict=True,
-        ):
-            parameter.data = view
-            parameter.grad = grad
+        gradients = self._views(self.master.grad)
+        for name, view in self._views(self.master.detach()).items():
+            parameter = parameters[name]
+            parameter.data = view.copy_(parameter.detach())
+            parameter.grad = gradients[name]
         if dtype == torch.float32:
             self.compute, self.compute_grad = self.master.detach(), self.master.grad
         else:
@@ -51,12 +53,21 @@ class FlatParameters:
         self.weights = self._views(self.compute)
         self.gradients = self._views(self.compute_grad)
 
+    def _layout(self, alignment: int) -> tuple[dict[str, int], int]:
+        """Where each parameter starts, the first layers' one after the other, and the end."""
+        together = {name for names in self._first for name in names}
+        starts, end = {}, 0
+        for name, shape in self._shapes.items():
+            starts[name] = end if name in together else -(-end // alignment) * alignment
+            end = starts[name] + shape.numel()
+        return starts, end
+
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
-        sizes = [shape.numel() for shape in self._shapes.values()]
-        pieces = flat.split(sizes)
         return {
-            name: piece.view(shape)
-            for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
+            name: flat[start : start + shape.numel()].view(shape)
+            for (name, shape), start in zip(
+                self._shapes.items(), self._starts.values(), strict=True
+            )
         }
 
     def first_layer(self, flat: Tensor) -> tuple[Tensor, Tensor]:

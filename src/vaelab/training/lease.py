@@ -27,12 +27,21 @@ Log = Callable[[str], None]
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.5
+# As many as PyTorch has streams a card, and CUDA connections.
+MOST_QUEUES = 32
 _IDLE_STREAMS: dict[int, list[torch.cuda.Stream]] = {}
 # There where the kernel has NVIDIA's driver.
 CONTROL_FILE = Path("/dev/nvidiactl")
 
-_MEMORY = ("out of memory", "ALLOC_FAILED")
-_DRIVER = ("driver", "initialization", "no kernel image", "no CUDA-capable device")
+# cuBLAS cannot be initialised where no memory is left for it.
+_MEMORY = ("out of memory", "ALLOC_FAILED", "NOT_INITIALIZED")
+_DRIVER = (
+    "driver",
+    "initialization",
+    "no kernel image",
+    "no CUDA-capable device",
+    "busy or unavailable",
+)
 
 
 def lease_folder() -> Path:
@@ -53,12 +62,21 @@ def visible_cards() -> list[str]:
 
 
 def _on_cards(config: Config) -> bool:
+    # CUDA reads it when it starts: by default queues of kernels share eight connections to the
+    # card, and those that share one wait for each other.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", str(MOST_QUEUES))
     return config.device != "cpu" and torch.cuda.is_available()
 
 
 def places(config: Config) -> int:
     """How many runs this process can work on at once: on a CPU one, which takes all its threads."""
-    return config.runs_per_gpu * len(visible_cards()) if _on_cards(config) else 1
+    if not _on_cards(config):
+        return 1
+    try:
+        return config.runs_per_gpu * len(visible_cards())
+    except RuntimeError:
+        # `compute_with` meets the same error, and says what is wrong.
+        return 1
 
 
 def device_in_words(config: Config) -> str:
@@ -172,9 +190,10 @@ def compute_with(
             if config.device == "cuda":
                 raise VaelabError(problem) from error
             log(f"{problem} Computing on the CPU instead.")
-            # What is cached here would be missing on the card meanwhile. It may be broken, too.
-            with suppress(RuntimeError):
-                torch.cuda.empty_cache()
+        # What is cached here would be missing on the card meanwhile. (While the error was handled
+        # it held on to what the work had there.) The card may be broken, too.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
     elif config.device == "auto" and CONTROL_FILE.exists():
         log(
             "there is an NVIDIA driver, but PyTorch "
@@ -192,13 +211,17 @@ def compute_with(
 
 def _cuda_problem(error: RuntimeError) -> str | None:
     """What a user can do about a CUDA error; None if it is not for a user to mend."""
-    text = str(error)
-    reason = text.splitlines()[0] if text else type(error).__name__
-    if isinstance(error, torch.OutOfMemoryError) or any(word in text for word in _MEMORY):
-        return (
-            f"The GPU ran out of memory ({reason}). Other processes on the card may hold it; "
-            "lower runs_per_gpu, or use device: cpu."
-        )
-    if any(word in text for word in _DRIVER):
-        return f"CUDA does not work here ({reason}). Check nvidia-smi, or use device: cpu."
+    cause: BaseException | None = error
+    # An error in a graph's capture may surface as another, from the capture's end.
+    while cause is not None:
+        text = str(cause)
+        reason = text.splitlines()[0] if text else type(cause).__name__
+        if isinstance(cause, torch.OutOfMemoryError) or any(word in text for word in _MEMORY):
+            return (
+                f"The GPU ran out of memory ({reason}). Other processes on the card may hold it; "
+                "lower runs_per_gpu, or use device: cpu."
+            )
+        if any(word in text for word in _DRIVER):
+            return f"CUDA does not work here ({reason}). Check nvidia-smi, or use device: cpu."
+        cause = cause.__cause__ or cause.__context__
     return None

@@ -174,7 +174,7 @@ class _Training:
     def _shuffle(self, epoch: int) -> Tensor:
         """The order of an epoch, from the seed and the epoch's number alone."""
         generator = torch.Generator().manual_seed(stream_seed(self.seed, SHUFFLE, epoch))
-        return torch.randperm(len(self.images), generator=generator).to(self.compute.device)
+        return self._on_device(torch.randperm(len(self.images), generator=generator))
 
     def advance(self, until: int = 0) -> None:
         """The next step; with CUDA graphs as many as one launch has, up to `until` samples."""
@@ -184,17 +184,18 @@ class _Training:
             size = index.shape[1]
             if size not in self.graphed:
                 self.graphed[size] = GraphedSteps(self.update, size, self.noise)
-            self.graphed[size].run(index, self._on_device(rates))
+            self.graphed[size].run(index, self._on_device(torch.tensor(rates)))
             return
         # One step; on a card its rate is in float32, as in a graph, so that both come out alike.
         on_card = self.compute.device.type == "cuda"
-        self.update(index[0], self._on_device(rates)[0] if on_card else rates[0])
+        self.update(index[0], self._on_device(torch.tensor(rates))[0] if on_card else rates[0])
 
-    def _on_device(self, rates: list[float]) -> Tensor:
-        """Rates (n,) on the device; from pinned memory, so that nothing waits for a card."""
+    def _on_device(self, values: Tensor) -> Tensor:
+        """On the device; through pinned memory, so that nothing waits for a card."""
         device = self.compute.device
-        pinned = torch.tensor(rates, pin_memory=device.type == "cuda")
-        return pinned.to(device, non_blocking=True)
+        if device.type == "cuda":
+            values = values.pin_memory()
+        return values.to(device, non_blocking=True)
 
     def _next(self, until: int) -> tuple[Tensor, list[float]]:
         """Go on to the next batches, all of one size: their images (n, B) by number, their rates.

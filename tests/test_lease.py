@@ -82,7 +82,7 @@ def test_hidden_cards_are_not_leased_and_an_index_is_not_a_card(tmp_path: Path) 
 
 def test_processes_wait_for_a_card_and_get_it(holders: Callable[..., Any]) -> None:
     taken = holders(3, 1, seconds=0.8)
-    places = sorted((taken.get(timeout=20) for _ in range(3)), key=lambda place: place[1])
+    places = sorted((taken.get(timeout=60) for _ in range(3)), key=lambda place: place[1])
     assert {places[0][0], places[1][0]} == {0, 1}
     # The third had to wait until one of the first two was done with its card.
     assert places[2][1] >= places[0][1] + 0.7
@@ -92,7 +92,7 @@ def test_wait_is_said_once_and_ends_with_a_killed_holder(
     tmp_path: Path, holders: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = holders(2, 1)
-    held = {taken.get(timeout=20)[0] for _ in range(2)}
+    held = {taken.get(timeout=60)[0] for _ in range(2)}
     assert held == {0, 1}
     victim = holders.processes[0]
     naps: list[float] = []

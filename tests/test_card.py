@@ -20,7 +20,7 @@ import torch
 from pretended_card import CARD, PretendedCard, pretended_card
 from recorded_graphs import RecordedGraph, recorded_graphs
 from test_graphs import SPECS, assert_same
-from toys import BF16, FP32, toy_images, toy_spec
+from toys import BF16, FP32, needs_card, toy_images, toy_spec
 from vaelab import likelihood
 from vaelab.config import EvaluationSettings, LikelihoodSettings
 from vaelab.estimators import log_weights
@@ -29,7 +29,7 @@ from vaelab.likelihood import likelihood_tables
 from vaelab.models import build
 from vaelab.spec import RunSpec
 from vaelab.training import flat as flat_module
-from vaelab.training.device import Compute
+from vaelab.training.device import Compute, configure_process
 from vaelab.training.flat import FlatParameters
 from vaelab.training.loop import TrainingResult, train
 
@@ -147,6 +147,26 @@ def test_evaluation_is_where_it_was_asked_to_be(
     assert found == metrics
     assert pictures.keys() == arrays.keys()
     assert all(np.array_equal(pictures[key], arrays[key]) for key in arrays)
+
+
+@needs_card
+@pytest.mark.parametrize("name", SPECS)
+def test_evaluation_on_a_card_says_what_a_cpu_says(name: str) -> None:
+    """With other noise; what has none, the KL of an encoder, is the same."""
+    configure_process(1)
+    found, pictures = evaluated(SPECS[name], Compute(torch.device("cuda"), torch.float32))
+    expected, arrays = evaluated(SPECS[name], FP32)
+    loss = "mse" if name == "vqvae" else "recon"
+    for split in ("train", "test"):
+        assert found[split][loss] == pytest.approx(expected[split][loss], rel=0.01)
+        if name not in ("vqvae", "mcem"):
+            assert found[split]["kl"] == pytest.approx(expected[split]["kl"], rel=1e-3)
+    if name != "vqvae":
+        nll = expected["test"]["nll"]
+        assert found["test"]["nll"] == pytest.approx(nll, abs=0.02 * abs(nll))
+    assert pictures.keys() == arrays.keys()
+    assert all(pictures[key].shape == arrays[key].shape for key in arrays)
+    assert np.array_equal(pictures["random_originals"], arrays["random_originals"])
 
 
 @pytest.mark.parametrize("method", ["aevb", "wake_sleep", "mcem"])

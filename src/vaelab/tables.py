@@ -233,8 +233,8 @@ def likelihood_table(results: Results, names: Iterable[str]) -> pd.DataFrame:
         "elbo, harmonic, report and notebook reduce draws from the encoder; importance, kw_d and "
         "ais start from Gaussians fitted to each image's posterior. MCEM trains no encoder: the "
         "fitted Gaussians stand in for it.",
-        "R-hat, a mean over images, is near 1 where an image's chains agree; far above it, the "
-        "posterior has modes between which they did not move.",
+        "R-hat, a mean over images, is near 1 where an image's chains agree; far above it, they "
+        "have not mixed, as between separate modes of a posterior.",
     )
 
 

@@ -123,8 +123,8 @@ LIKELIHOOD_COLUMNS = (
 LIKELIHOOD_NOTE = (
     "The report’s formula and its notebook’s are biased, see the errata. MCEM trains no encoder: "
     "Gaussians fitted to each image’s posterior stand in for it. R-hat, a mean over images, is "
-    "near 1 where an image’s chains agree; far above it, the posterior has modes between which "
-    "they did not move."
+    "near 1 where an image’s chains agree; far above it, they have not mixed, as between separate "
+    "modes of a posterior."
 )
 
 

@@ -62,10 +62,12 @@ def visible_cards() -> list[str]:
 
 
 def _on_cards(config: Config) -> bool:
-    # CUDA reads it when it starts: by default queues of kernels share eight connections to the
-    # card, and those that share one wait for each other.
+    if config.device == "cpu":
+        return False
+    # CUDA reads it when it starts, here: by default queues of kernels share eight connections to
+    # the card, and those that share one wait for each other.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", str(MOST_QUEUES))
-    return config.device != "cpu" and torch.cuda.is_available()
+    return torch.cuda.is_available()
 
 
 def places(config: Config) -> int:

@@ -54,7 +54,7 @@ BAD = {
     ),
     "unknown nested key": (
         {"history": {"point": 3}},
-        "--config: history.point: unknown key; allowed are points, images$",
+        "--config: history.point: unknown key; allowed are points, per_decade, images$",
     ),
     "unknown recipe field": (
         {"training": {"groups": {"vqvae": {"beta": 2.0}}}},
@@ -234,7 +234,13 @@ def test_preset_is_valid_and_named_after_its_file(preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "fallback"),
-    [("smoke", "synthetic"), ("quick", "synthetic"), ("modern", "none"), ("paper", "none")],
+    [
+        ("smoke", "synthetic"),
+        ("quick", "synthetic"),
+        ("modern", "none"),
+        ("faithful", "none"),
+        ("paper", "none"),
+    ],
 )
 def test_presets_that_stand_for_results_refuse_synthetic_faces(preset: str, fallback: str) -> None:
     assert load_config(overrides={"preset": preset}, root=ROOT).data.frey.fallback == fallback

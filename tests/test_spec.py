@@ -96,7 +96,10 @@ def test_canonical_json_is_stable() -> None:
         '"output_bias":false,"schedule":"constant","warmup":0.0,"samples":60000000,'
         '"codebook_size":0,"binarize":"none","history_points":30,"history_images":1000,"snapshots":0}'
     )
-    assert list(json.loads(spec.canonical())) == list(RunSpec.model_fields)
+    fields = list(RunSpec.model_fields)
+    assert list(json.loads(spec.canonical())) == fields[:-1]
+    dense = spec.model_copy(update={"history_per_decade": 9})
+    assert list(json.loads(dense.canonical())) == fields
 
 
 def test_specs_are_frozen() -> None:
@@ -404,6 +407,29 @@ def test_baselines_are_all_switched_on_or_none_or_those_named() -> None:
     assert "wakesleep_frey_d5" in some.used_by["figure_02"]
 
 
+def test_faithful_trains_beginnings_of_the_paper_preset(paper: Runs) -> None:
+    faithful = runs_of("faithful")
+    assert set(faithful.by_id) == set(paper.by_id)
+    for run_id, run in faithful.by_id.items():
+        whole = paper.by_id[run_id].spec
+        assert run.spec.samples <= whole.samples
+        assert run.spec.endless() == whole.endless()
+        if run.spec.endless() is None and run.name != "mcem_n1000":
+            assert run.spec == whole, run_id
+
+
+def test_published_fingerprints_are_those_of_their_specifications() -> None:
+    published = sorted((ROOT / "results/modern/runs").glob("*/provenance.json"))
+    assert len(published) > 70
+    for path in published:
+        record = json.loads(path.read_text())
+        spec = RunSpec.model_validate(record["spec"])
+        assert (
+            fingerprint(spec, record["seed"], record["dataset"]["sha256"])
+            == (record["fingerprint"])
+        ), path
+
+
 def test_small_presets_train_some_baselines() -> None:
     for preset, methods in (("smoke", {"wake_sleep", "mcem"}), ("quick", {"wake_sleep"})):
         runs = runs_of(preset)
@@ -458,7 +484,15 @@ def test_extras_keep_the_optimiser_and_rate_that_they_are_about(preset: str) -> 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_change_recipe_and_budget_but_never_the_science(preset: str) -> None:
     free = {"optimizer", "learning_rate", "adam_beta2", "batch_size", "init", "output_bias"}
-    free |= {"schedule", "warmup", "samples", "history_points", "history_images", "snapshots"}
+    free |= {
+        "schedule",
+        "warmup",
+        "samples",
+        "history_points",
+        "history_images",
+        "history_per_decade",
+        "snapshots",
+    }
     science = set(RunSpec.model_fields) - free
     rows = {row.run: row.spec for row in read_rows(TABLE)}
     runs = runs_of(preset)
@@ -468,7 +502,7 @@ def test_presets_change_recipe_and_budget_but_never_the_science(preset: str) -> 
 
 
 def test_paper_preset_changes_no_recipe(paper: Runs) -> None:
-    bookkeeping = {"history_points", "history_images", "snapshots"}
+    bookkeeping = {"history_points", "history_images", "history_per_decade", "snapshots"}
     for row in (row for row in read_rows(TABLE) if row.when != "by_name"):
         found = spec_of(paper, row.run)
         assert found.model_dump(exclude=bookkeeping) == row.spec.model_dump(exclude=bookkeeping)

@@ -373,3 +373,45 @@ def test_cuda_by_name_without_a_device_is_an_error() -> None:
     with pytest.raises(VaelabError, match="sees no CUDA device"):
         resolve_compute("cuda", "auto")
     assert resolve_compute("auto", "fp32") == FP32
+
+
+@pytest.mark.parametrize("method", ["aevb", "wake_sleep", "mcem"])
+def test_a_larger_budget_goes_on_from_a_kept_state_to_the_same_bits(
+    method: str, tmp_path: Path
+) -> None:
+    fields = {"optimizer": "adagrad", "init": "normal", "method": method, "batch_size": 50}
+    fields |= {"history_per_decade": 9, "samples": 4000}
+    long, kept = toy_spec(**fields), tmp_path / "kept"
+    short = long.model_copy(update={"samples": 2630})
+    at_once = train("at once", long, 0, DATA, FP32, resume=tmp_path / "a")
+    train("short", short, 0, DATA, FP32, resume=tmp_path / "b", keep=kept)
+    lines: list[str] = []
+    more = train(
+        "more", long, 0, DATA, FP32, resume=tmp_path / "c", shorter=[kept], log=lines.append
+    )
+    assert "going on from 2630 of 4000" in lines[0]
+    for name, tensor in at_once.state.items():
+        assert torch.equal(more.state[name], tensor), name
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
+        for result in (at_once, more)
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": 2605}, {"learning_rate": 0.02}, {"schedule": "linear"}]
+)
+def test_a_state_that_is_no_beginning_is_not_gone_on_from(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    long = toy_spec(history_per_decade=9, batch_size=50, samples=4000)
+    short = long.model_copy(update={"samples": 2630} | change)
+    kept = tmp_path / "kept"
+    train("short", short, 0, DATA, FP32, resume=tmp_path / "b", keep=kept)
+    # Neither a batch that the budget cut short nor a falling rate is worth keeping.
+    assert kept.exists() == ("learning_rate" in change)
+    lines: list[str] = []
+    there = [kept] if kept.exists() else []
+    train("more", long, 0, DATA, FP32, resume=tmp_path / "c", shorter=there, log=lines.append)
+    assert not any("going on" in line for line in lines)

@@ -24,7 +24,7 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PRESETS = ("modern", "paper", "quick", "smoke")
+PRESETS = ("faithful", "modern", "paper", "quick", "smoke")
 """Those of the repository; a checkout may also hold some of its user's."""
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 OUTPUT = "snakemake.out"

@@ -21,7 +21,7 @@ PRESET_FOLDER = Path("config/presets")
 # A preset whose numbers mean nothing is compared with no other.
 MEANINGLESS = "smoke"
 # Presets whose results are published: made-up faces are no part of those.
-PUBLISHED = ("modern", "paper")
+PUBLISHED = ("modern", "faithful", "paper")
 
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
@@ -112,6 +112,12 @@ class HistorySettings(Settings):
     """What is logged during training, on fixed images with fixed noise."""
 
     points: int = Field(30, ge=2, description="Log-spaced evaluations, first and last included.")
+    per_decade: int | None = Field(
+        None,
+        ge=1,
+        description="Evaluations for each factor of ten in samples, from 1000 samples on, in place "
+        "of `points`. A longer training then has those of a shorter one.",
+    )
     images: int = Field(1000, ge=1, description="Training and test images, the same for all runs.")
 
 
@@ -221,6 +227,11 @@ class Config(Settings):
     )
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="Seconds between the resumable states of a training."
+    )
+    keep_states: bool = Field(
+        False,
+        description="Keep the state that a training ends with, so that a larger budget can go on "
+        "from there (recipes whose learning rate is constant).",
     )
     require_cached: bool = Field(
         False, description="Turn any training into an error (after restoring checkpoints)."

@@ -45,6 +45,15 @@ class RunFiles:
         pattern = self.resume("*")
         return sorted(pattern.parent.glob(pattern.name))
 
+    def kept(self, kind: str) -> Path:
+        """State at the end of a training on one kind of device, for one with a larger budget."""
+        return self.folder / "states" / f"{self.run_id}.{kind}.safetensors"
+
+    def shorter(self, kind: str) -> list[Path]:
+        """Kept states of the run, of this and other presets."""
+        kept = self.kept(kind)
+        return sorted(self.folder.parent.glob(f"*/{kept.parent.name}/{kept.name}"))
+
     def text(self, name: str) -> Path:
         """A file of results/<preset>/runs/<run>."""
         return self.folder / "runs" / self.run_id / name

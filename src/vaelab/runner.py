@@ -155,6 +155,8 @@ def _train_and_store(
             compute,
             resume=files.resume(compute.kind),
             resume_seconds=config.checkpoint_seconds,
+            shorter=files.shorter(compute.kind),
+            keep=files.kept(compute.kind) if config.keep_states else None,
             log=log,
         )
 

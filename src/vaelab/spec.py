@@ -89,6 +89,9 @@ class RunSpec(BaseModel):
     history_points: int = Field(30, ge=2, description="Evaluations along the training.")
     history_images: int = Field(1000, ge=1, description="Images per split and evaluation.")
     snapshots: int = Field(0, ge=0, description="Snapshots of the weights along the training.")
+    history_per_decade: int | None = Field(
+        None, ge=1, description="Evaluations for each factor of ten, in place of `history_points`."
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> RunSpec:
@@ -131,12 +134,42 @@ class RunSpec(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: fixed field order, no spaces; equal for equal specs."""
-        return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+        return _compact(self._identity())
+
+    def endless(self) -> str | None:
+        """Canonical JSON of a training without its budget; None if the budget changes its steps.
+
+        Trainings of which this is equal are beginnings of each other.
+        """
+        if self.schedule != "constant" or self.warmup or self.snapshots:
+            return None
+        budget = ("samples", "history_points")
+        return _compact({k: v for k, v in self._identity().items() if k not in budget})
+
+    def _identity(self) -> dict[str, Any]:
+        fields = self.model_dump(mode="json")
+        # Younger than the first published fingerprints, which have to stay as they are.
+        if fields["history_per_decade"] is None:
+            del fields["history_per_decade"]
+        return fields
+
+
+def _compact(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def fingerprint(spec: RunSpec, seed: int, dataset_sha256: str) -> str:
     """SHA-256 over all that determines the trained weights on a given machine and precision."""
-    parts = [spec.canonical(), str(seed), dataset_sha256, str(TRAINING_SCHEMA)]
+    return _sha256(spec.canonical(), str(seed), dataset_sha256, str(TRAINING_SCHEMA))
+
+
+def lineage(spec: RunSpec, seed: int, dataset_sha256: str) -> str | None:
+    """The fingerprint of a training without its budget; None if the budget changes its steps."""
+    endless = spec.endless()
+    return endless and _sha256(endless, str(seed), dataset_sha256, str(TRAINING_SCHEMA))
+
+
+def _sha256(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -379,6 +412,7 @@ def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:
     changes: dict[str, Any] = {
         "history_points": config.history.points,
         "history_images": config.history.images,
+        "history_per_decade": config.history.per_decade,
         "snapshots": config.likelihood.snapshots if row.group == "likelihood" else 0,
     }
     kept = ABLATED if row.when == "extras" else set()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from vaelab.config import PUBLISHED
 from vaelab.data.formats import FormatError, content_sha256, unpack, write_content
 from vaelab.data.pointers import check_pointer
 from vaelab.data.sources import (
@@ -198,8 +199,8 @@ def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
     ]
     if dataset.has_synthetic:
         lines += [
-            f"  - in other presets than modern and paper, set data.{dataset.name}.fallback: "
-            "synthetic to go",
-            "    on with procedural faces; the results are then marked so.",
+            f"  - in other presets than {', '.join(PUBLISHED)},",
+            f"    set data.{dataset.name}.fallback: synthetic to go on with procedural faces;",
+            "    the results are then marked so.",
         ]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import math
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from vaelab.estimators import encoder_or_fit
 from vaelab.models import VAE, VQVAE, build
 from vaelab.objectives import elbo_terms, vq_terms
 from vaelab.rng import representative, stream_seed
-from vaelab.spec import RunSpec, fingerprint
+from vaelab.spec import RunSpec, fingerprint, lineage
 from vaelab.training.device import Compute
 from vaelab.training.flat import FlatParameters
 from vaelab.training.graphs import LAUNCHES, GraphedSteps
@@ -42,6 +42,9 @@ VQ_OUTPUT_SPREAD = 0.1
 # Images of the history of MCEM, which trains no encoder: a Gaussian is fitted to the posterior of
 # each of them whenever the bound is evaluated.
 FITTED_IMAGES = 100
+
+# First point of a history that does not depend on the budget.
+HISTORY_START = 1000
 
 # Longest wait for a line of progress: points of the history are hours apart in a long training.
 PROGRESS_SECONDS = 60.0
@@ -64,7 +67,15 @@ def learning_rate(spec: RunSpec, seen: int) -> float:
 
 
 def history_grid(spec: RunSpec) -> list[int]:
-    """Sample counts at which the history is logged: log-spaced, first step to last."""
+    """Sample counts at which the history is logged: log-spaced, the last included.
+
+    With so many points per decade they do not depend on the budget.
+    """
+    if spec.history_per_decade is not None:
+        decades = math.log10(max(1.0, spec.samples / HISTORY_START))
+        ends = np.arange(math.floor(decades * spec.history_per_decade) + 1)
+        early = np.rint(HISTORY_START * 10.0 ** (ends / spec.history_per_decade)).astype(int)
+        return sorted({*(int(n) for n in early if n < spec.samples), spec.samples})
     first = min(spec.batch_size, spec.samples)
     grid = np.geomspace(first, spec.samples, spec.history_points)
     return sorted({round(float(value)) for value in grid})
@@ -118,6 +129,7 @@ class _Training:
     ) -> None:
         self.name, self.spec, self.seed, self.compute = name, spec, seed, compute
         self.fingerprint = fingerprint(spec, seed, dataset.sha256)
+        self.lineage = lineage(spec, seed, dataset.sha256)
         generator = torch.Generator().manual_seed(stream_seed(seed, INIT))
         self.model = build(spec, generator)
         if spec.output_bias:
@@ -248,6 +260,11 @@ class _Training:
             torch.cuda.current_stream(self.compute.device).synchronize()
             self.graphed.clear()
 
+    def cut(self) -> bool:
+        """Whether the last step was smaller because the budget ended within a batch."""
+        position = self.progress.position
+        return position % self.spec.batch_size != 0 and position != len(self.images)
+
     def weights(self) -> Tensor:
         """A copy of the weights (P,) on the CPU, in the order of the model's parameters."""
         return parameters_to_vector(self.model.parameters()).detach().cpu()
@@ -294,19 +311,40 @@ class _Training:
             tensors["snapshots"] = torch.stack(self.snapshots)
         metadata = {
             "fingerprint": self.fingerprint,
+            "lineage": self.lineage,
             "precision": self.compute.precision,
             "device": self.compute.device.type,
             **vars(self.progress),
         }
         save_tensors(path, tensors, metadata)
 
-    def load(self, path: Path) -> bool:
-        """Restore a state written by `save`; False if it is of another training or device."""
+    def load(self, path: Path, *, shorter: bool = False) -> bool:
+        """Restore a state written by `save`; False if it is of another training or device.
+
+        Args:
+            path: the state.
+            shorter: take the state of a training with a smaller budget, too.
+        """
         tensors, metadata = load_tensors(path)
-        own = (self.fingerprint, self.compute.precision, self.compute.device.type)
-        if own != tuple(metadata.pop(key, None) for key in ("fingerprint", "precision", "device")):
+        kind = (metadata.pop("precision", None), metadata.pop("device", None))
+        found = {key: metadata.pop(key, None) for key in ("fingerprint", "lineage")}
+        begun = shorter and self.lineage is not None and found["lineage"] == self.lineage
+        if kind != (self.compute.precision, self.compute.device.type) or not (
+            begun or found["fingerprint"] == self.fingerprint
+        ):
             return False
-        self.progress = _Progress(**metadata)
+        progress = _Progress(**metadata)
+        if progress.seen > self.spec.samples:
+            return False
+        # A shorter training also logs its own last step, which may be no point of this grid.
+        before = [0.0, *(row["samples"] for row in progress.history)]
+        grid = history_grid(self.spec)
+        progress.history = [
+            row
+            for row, last in zip(progress.history, before, strict=False)
+            if any(last < point <= row["samples"] for point in grid)
+        ]
+        self.progress = progress
         with torch.no_grad():
             self.flat.master.copy_(tensors["master"])
         self.flat.publish()
@@ -331,6 +369,8 @@ def train(
     *,
     resume: Path,
     resume_seconds: float = 60.0,
+    shorter: Sequence[Path] = (),
+    keep: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train one run to its end, from its resume file if there is a fitting one.
@@ -344,6 +384,9 @@ def train(
         resume: file of the resumable state; written about every `resume_seconds` and when
             the process is asked to end, deleted by the caller once results are stored.
         resume_seconds: wall-clock between two states. It does not change the result.
+        shorter: kept states that may be of the same training with a smaller budget; without a
+            resume file it goes on from the last of those that are.
+        keep: file of the state at the end, for a training of which this one is the beginning.
         log: takes one line of text per point of the history, and at least one a minute.
 
     Raises:
@@ -359,6 +402,12 @@ def train(
             log(f"{name}: resumed at {progress.seen} of {spec.samples} samples")
         else:
             log(f"{name}: {resume} is of another specification or device; starting anew")
+    for path in shorter if not progress.seen else ():
+        if (begun := _Training(name, spec, seed, dataset, compute)).load(path, shorter=True) and (
+            begun.progress.seen > progress.seen
+        ):
+            training, progress = begun, begun.progress
+            log(f"{name}: going on from {progress.seen} of {spec.samples} samples of {path}")
     # Both grids end at the budget.
     pending = [point for point in history_grid(spec) if point > progress.seen]
     snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
@@ -390,13 +439,16 @@ def train(
                 last_save = now
             end_if_asked()
     training.check_finite()
+    progress.core_seconds = spent_on_cores + _core_seconds()
+    if keep is not None and training.lineage is not None and not training.cut():
+        training.save(keep)
     return TrainingResult(
         state={key: value.cpu().clone() for key, value in training.model.state_dict().items()},
         history=progress.history,
         snapshots=torch.stack(training.snapshots) if training.snapshots else None,
         snapshot_samples=progress.snapshot_samples,
         seconds=progress.seconds,
-        core_seconds=spent_on_cores + _core_seconds(),
+        core_seconds=progress.core_seconds,
     )
 
 

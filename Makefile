@@ -51,7 +51,7 @@ bench: $(VENV)/.installed-bench
 
 # `all` on a Slurm of three nodes that is disturbed on the way, as root; ten minutes.
 test-slurm: setup-dev
-	VAELAB_TEST_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
+	VAELAB_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster
 
 # Two processes: one runs whole workflows, the other everything else.
 test: setup-dev
@@ -62,6 +62,7 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 
 # About 25 minutes on one core; no part of `all`.
 yardstick: setup

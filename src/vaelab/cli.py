@@ -1,6 +1,6 @@
 """The command line: every step of the workflow as a command of its own.
 
-Settings come from the layers of `vaelab.config`; inside the workflow Snakemake hands the
+Settings come from the layers of `vaelab.settings.config`; inside the workflow Snakemake hands the
 resolved configuration over in the variable VAELAB_CONFIG. Heavy modules are imported inside
 the commands: importing torch takes longer than drawing a figure.
 """
@@ -12,6 +12,7 @@ import functools
 import gc
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +21,22 @@ import click
 import yaml
 
 from vaelab import __version__
-from vaelab.config import Config, load_config, merge
-from vaelab.errors import VaelabError
-from vaelab.spec import Run, Runs, resolve
+from vaelab.settings.config import Config, load_config, merge
+from vaelab.settings.runs import Run, Runs, resolve
+from vaelab.util.errors import VaelabError
 
 if TYPE_CHECKING:
-    from vaelab.results import Results
+    from vaelab.results.reader import Results
 
 CONFIG_VARIABLE = "VAELAB_CONFIG"
+CHECKOUT = Path(__file__).parents[2]
 
 
-class _Group(click.Group):
+class Group(click.Group):
     """Prints a VaelabError as one message and exits with status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a VaelabError ends it with its message alone."""
         try:
             return super().invoke(ctx)
         except VaelabError as error:
@@ -41,7 +44,7 @@ class _Group(click.Group):
             ctx.exit(2)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vaelab")
 def main() -> None:
     """Reproduce a technical report on variational autoencoders, step by step.
@@ -104,7 +107,7 @@ def _runs(config: Config, names: Sequence[str]) -> list[Run]:
 
 
 def _results(config: Config) -> Results:
-    from vaelab.results import Results
+    from vaelab.results.reader import Results
 
     return Results(config.folder, resolve(config).alias)
 
@@ -143,7 +146,7 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
     On GPUs `runs_per_gpu` of them at once on each card.
     """
     chosen = _runs(config, runs)
-    from vaelab.runner import work_on_runs
+    from vaelab.pipeline.runner import work_on_runs
 
     work_on_runs(config, chosen, evaluation=evaluate, threads=threads, log=click.echo)
 
@@ -155,7 +158,7 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
 def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
     """Measure trained RUNS: bounds, log-likelihoods, image grids, latent codes."""
     chosen = _runs(config, runs)
-    from vaelab.runner import work_on_runs
+    from vaelab.pipeline.runner import work_on_runs
 
     work_on_runs(config, chosen, training=False, threads=threads, log=click.echo)
 
@@ -165,7 +168,7 @@ def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
 @configured
 def classifier(config: Config, threads: int) -> None:
     """Train the digit classifier that judges generated images."""
-    from vaelab.quality import train_and_save_classifier
+    from vaelab.evaluation.quality import train_and_save_classifier
 
     train_and_save_classifier(config, threads=threads, log=click.echo)
 
@@ -175,7 +178,7 @@ def classifier(config: Config, threads: int) -> None:
 @configured
 def measure(config: Config, threads: int) -> None:
     """Measure what the report did not: generation quality, latent spaces (measures.json)."""
-    from vaelab.quality import measure_all
+    from vaelab.evaluation.quality import measure_all
 
     measure_all(config, resolve(config), threads=threads)
 
@@ -184,7 +187,7 @@ def measure(config: Config, threads: int) -> None:
 @configured
 def metrics(config: Config) -> None:
     """Collect every headline number of all runs in metrics.json."""
-    from vaelab.summary import write_summary
+    from vaelab.pipeline.summary import write_summary
 
     write_summary(config, resolve(config))
 
@@ -194,7 +197,7 @@ def metrics(config: Config) -> None:
 @configured
 def figure(config: Config, number: int) -> None:
     """Draw figure NUMBER from evaluated runs."""
-    from vaelab.figures import FIGURES, draw, save
+    from vaelab.output.figures import FIGURES, draw, save
 
     path = config.folder / "figures" / f"figure_{number:02d}.png"
     drawn = draw(number, _results(config))
@@ -210,7 +213,7 @@ def table(config: Config, name: str) -> None:
 
     NUMBER is the report's; `likelihood` is the companion of Figure 3.
     """
-    from vaelab.tables import TABLES, likelihood_table, write_table
+    from vaelab.output.tables import TABLES, likelihood_table, write_table
 
     results = _results(config)
     if name == "likelihood":
@@ -226,7 +229,7 @@ def table(config: Config, name: str) -> None:
         )
     write_table(frame, path, path.with_suffix(".md"))
     if name == "3":
-        from vaelab.figures import draw_table_3, save
+        from vaelab.output.figures import draw_table_3, save
 
         save(draw_table_3(results), path.with_suffix(".png"), with_vector=False)
     click.echo(path)
@@ -241,7 +244,7 @@ def search(config: Config, step: int | None, summary: bool) -> None:
 
     Without options: print the decisions so far.
     """
-    from vaelab.search_steps import print_decisions, write_step, write_summary
+    from vaelab.pipeline.search_steps import print_decisions, write_step, write_summary
 
     runs = resolve(config)
     if step is not None:
@@ -256,8 +259,8 @@ def search(config: Config, step: int | None, summary: bool) -> None:
 @configured
 def claims(config: Config) -> None:
     """Judge every claim of the report (claims.csv and .md)."""
-    from vaelab.claims import Evidence, claims_frame
-    from vaelab.tables import write_table
+    from vaelab.original.claims import Evidence, claims_frame
+    from vaelab.output.tables import write_table
 
     frame = claims_frame(Evidence.load(_results(config)))
     write_table(frame, config.folder / "claims.csv", config.folder / "claims.md")
@@ -269,7 +272,7 @@ def claims(config: Config) -> None:
 @configured
 def review(config: Config) -> None:
     """Build the results page (index.html)."""
-    from vaelab.review import write_page
+    from vaelab.output.page import write_page
 
     click.echo(write_page(config, _results(config)))
 
@@ -288,8 +291,8 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
 
     About 20 minutes on one core. A training that was stopped goes on where it was.
     """
-    from vaelab.runner import train_run
-    from vaelab.yardstick import NAME, measure_yardstick
+    from vaelab.pipeline.runner import train_run
+    from vaelab.pipeline.yardstick import NAME, measure_yardstick
 
     first, *_ = _runs(config, [NAME])
     train_run(config, first, threads=threads, log=click.echo)
@@ -302,7 +305,7 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
 @configured
 def restore(config: Config) -> None:
     """Bring published weights, arrays and datasets from the DVC remote, verified."""
-    from vaelab.versioning.restore import restore
+    from vaelab.publishing.restore import restore
 
     restore(config, resolve(config), log=click.echo)
 
@@ -311,7 +314,7 @@ def restore(config: Config) -> None:
 @configured
 def publish(config: Config) -> None:
     """Version the results of a preset with DVC and push them to the remote."""
-    from vaelab.versioning.publish import publish
+    from vaelab.publishing.publish import publish
 
     publish(config, resolve(config), log=click.echo)
 
@@ -330,117 +333,22 @@ def show(config: Config, targets: Sequence[str]) -> None:
     click.echo(json.dumps(specs, indent=2))
 
 
-def _bench(measure: Callable[..., str], config: Config, **options: Any) -> None:
-    """Print what a benchmark found; its files go to results/bench."""
-    click.echo(measure(config, Path(config.results) / "bench", **options))
-
-
-# Progress of benchmarks, apart from what they find.
-_progress = functools.partial(click.echo, err=True)
-
-
-@main.group(invoke_without_command=True)
-@click.option("--repeats", default=7, show_default=True, type=click.IntRange(1), help="Rounds.")
-@click.option(
-    "--seconds",
-    default=0.8,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Time of one measurement.",
+@main.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
 )
-@configured
-@click.pass_context
-def bench(context: click.Context, config: Config, repeats: int, seconds: float) -> None:
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: Sequence[str]) -> None:
     """Measure the speed of training beside its bound and its peers (results/bench).
 
-    The subcommands measure other things.
+    The benchmarks are a folder of the repository, no part of the package.
     """
-    if context.invoked_subcommand is None:
-        from vaelab.bench.speed import bench_speed
+    if not (CHECKOUT / "benchmarks").is_dir():
+        raise VaelabError("vaelab bench needs the repository: its folder benchmarks is not there")
+    sys.path.insert(0, str(CHECKOUT))
+    from benchmarks.cli import bench as command
 
-        _bench(bench_speed, config, rounds=repeats, seconds=seconds, log=_progress)
-
-
-@bench.command()
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(2), help="0 to N-1.")
-@click.option(
-    "--samples", default=100_000, show_default=True, type=click.IntRange(1), help="A training's."
-)
-@configured
-def science(config: Config, seeds: int, samples: int) -> None:
-    """Train [500, 500, 3] in bf16 and fp32: do they reach the same test -ELBO?"""
-    from vaelab.bench.budgets import bench_science
-
-    _bench(bench_science, config, seeds=range(seeds), samples=samples, log=_progress)
-
-
-@bench.command()
-@click.option(
-    "--samples",
-    default=1_500_000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Budget of the preset's recipe.",
-)
-@click.option(
-    "--minutes",
-    default=15.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Limit of the report's recipe.",
-)
-@click.option("--target", type=float, help="Train -ELBO to reach; default: the report's 124.6.")
-@configured
-def quality(config: Config, samples: int, minutes: float, target: float | None) -> None:
-    """Time until [500, 500, 3] is as good as the report's: our recipe and its own."""
-    from vaelab.bench.budgets import QUALITY, bench_quality
-
-    wanted = QUALITY if target is None else target
-    _bench(bench_quality, config, samples=samples, minutes=minutes, quality=wanted, log=_progress)
-
-
-@bench.command()
-@click.option(
-    "--rows",
-    "sizes",
-    multiple=True,
-    default=(100, 1000),
-    show_default=True,
-    type=click.IntRange(1),
-    help="Rows of the run table; repeatable.",
-)
-@configured
-def planning(config: Config, sizes: Sequence[int]) -> None:
-    """Time `snakemake --dry-run` with run tables of many rows."""
-    from vaelab.bench.planning import bench_planning
-
-    _bench(bench_planning, config, sizes=sizes, log=_progress)
-
-
-@bench.command()
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 0.3, min_open=True),
-    help="Of each training's samples; three times as much is trained after it. Default: two "
-    "minutes of a core. A GPU needs more.",
-)
-@configured
-def preset(config: Config, share: float | None) -> None:
-    """Extrapolate how long all trainings of a preset take here."""
-    from vaelab.bench.presets import bench_preset
-
-    _bench(bench_preset, config, share=share, log=_progress)
-
-
-@bench.command()
-@click.option("--cores", type=click.IntRange(1), help="Cores that the workflow had; default: all.")
-@configured
-def pipeline(config: Config, cores: int | None) -> None:
-    """Sum up where the time of a finished preset went."""
-    from vaelab.bench import machine
-    from vaelab.bench.pipeline import bench_pipeline
-
-    _bench(bench_pipeline, config, cores=cores or machine.cores())
+    command.main(list(arguments), prog_name="vaelab bench")
 
 
 @main.command()
@@ -450,7 +358,7 @@ def schema(write: bool) -> None:
 
     They are generated from the models in the code; --write brings them up to date.
     """
-    from vaelab.schemas import outdated, write_documents
+    from vaelab.settings.schema import outdated, write_documents
 
     if write:
         for path in write_documents():

@@ -19,12 +19,13 @@ ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[
 # This workflow goes with its own sources, whatever else is installed.
 sys.path.insert(0, str(ROOT / "src"))
 
-from vaelab.config import CONFIG_FILE, preset_file, read_yaml, validate
+from vaelab.settings.config import CONFIG_FILE, preset_file, read_yaml, validate
 from vaelab.data import DATASETS
-from vaelab.errors import VaelabError
-from vaelab.io import read_json
-from vaelab.search import run_name
-from vaelab.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA, resolve
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import read_json
+from vaelab.search.algorithm import run_name
+from vaelab.settings.runs import resolve
+from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 
 
 def load_configuration():

@@ -12,7 +12,7 @@ from vaelab.data.idx import parse_idx
 from vaelab.data.pointers import check_pointer
 from vaelab.data.sources import DATASETS, RawDataset, Registry, find_dataset
 from vaelab.data.store import examine, read_record
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 FREY_IMAGE_SHAPE = (28, 20)
 FREY_TEST_IMAGES = 400

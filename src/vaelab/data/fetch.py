@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from vaelab.config import PUBLISHED
 from vaelab.data.formats import FormatError, content_sha256, unpack, write_content
 from vaelab.data.pointers import check_pointer
 from vaelab.data.sources import (
@@ -23,8 +22,9 @@ from vaelab.data.sources import (
 )
 from vaelab.data.store import FileState, SourceRecord, examine, read_record, write_record
 from vaelab.data.synthetic import synthetic_faces
-from vaelab.errors import VaelabError
-from vaelab.io import one_at_a_time
+from vaelab.settings.config import PUBLISHED
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import one_at_a_time
 
 SYNTHETIC_SOURCE = "procedural faces made by vaelab (not Frey Face)"
 UNKNOWN_SOURCE = "found in the data folder"

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from vaelab.io import atomic_write
+from vaelab.util.io import atomic_write
 
 Kind = Literal["idx", "faces"]
 

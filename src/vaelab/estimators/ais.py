@@ -18,13 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaelab.distributions import DiagonalNormal
-from vaelab.errors import VaelabError
 from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.hmc import Point, transition, tuned, value_and_gradient
 from vaelab.estimators.log_weights import blocks, default_rows, draw
 from vaelab.estimators.model import LatentModel, log_joint
 from vaelab.estimators.reductions import log_mean_estimate
+from vaelab.models.distributions import DiagonalNormal
+from vaelab.util.errors import VaelabError
 
 # Steepness of the sigmoid of Wu et al.: small steps of beta at both ends.
 _SIGMOID = 4.0

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vaelab.distributions import DiagonalNormal, standard_normal_log_prob
-from vaelab.errors import VaelabError
 from vaelab.estimators import hmc
 from vaelab.estimators.log_weights import blocks, draw
 from vaelab.estimators.model import VAEAdapter, log_joint
+from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
 from vaelab.models.vae import VAE
+from vaelab.util.errors import VaelabError
 
 # Draws from the prior, and of each image from its encoder, among which its chains choose a start.
 PRIOR_DRAWS = 2048

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 # Each transition scales its steps by a factor from [1 - JITTER, 1 + JITTER], because a fixed
 # trajectory length can be a multiple of a Gaussian's half period, and then never mixes.

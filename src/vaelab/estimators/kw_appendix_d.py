@@ -18,13 +18,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vaelab.distributions import LOG_2PI
-from vaelab.errors import VaelabError
 from vaelab.estimators import hmc
 from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.log_weights import blocks, default_rows, draw, log_mean_exp
 from vaelab.estimators.model import LatentModel, log_joint
 from vaelab.estimators.reductions import effective_samples
+from vaelab.models.distributions import LOG_2PI
+from vaelab.util.errors import VaelabError
 
 
 def gaussian_fit_log_prob(fit: Tensor, z: Tensor) -> Tensor:

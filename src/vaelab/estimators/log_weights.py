@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaelab.distributions import LOG_2PI, DiagonalNormal, standard_normal_log_prob
-from vaelab.errors import VaelabError
 from vaelab.estimators.model import LatentModel
+from vaelab.models.distributions import LOG_2PI, DiagonalNormal, standard_normal_log_prob
+from vaelab.util.errors import VaelabError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from vaelab.distributions import DiagonalNormal, standard_normal_log_prob
-from vaelab.errors import VaelabError
+from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
+from vaelab.util.errors import VaelabError
 
 
 class LatentModel(Protocol):

@@ -22,10 +22,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from vaelab.errors import VaelabError
 from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.log_weights import LogTerms, blocks, log_mean_exp, log_terms
 from vaelab.estimators.model import LatentModel
+from vaelab.util.errors import VaelabError
 
 # Entries of each (K, images) array held at once by `estimates_over_images`: 32 MB apiece.
 _MAX_ENTRIES = 2**22

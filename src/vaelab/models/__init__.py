@@ -6,7 +6,7 @@ import torch
 
 from vaelab.models.vae import VAE
 from vaelab.models.vqvae import VQVAE
-from vaelab.spec import RunSpec
+from vaelab.settings.spec import RunSpec
 
 
 def build(spec: RunSpec, generator: torch.Generator | None = None) -> VAE | VQVAE:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from vaelab.distributions import Bernoulli, DiagonalNormal
+from vaelab.models.distributions import Bernoulli, DiagonalNormal
 from vaelab.models.mlp import MLP
-from vaelab.spec import DIGITS, RunSpec
+from vaelab.settings.spec import DIGITS, RunSpec
 
 # Variance of the decoder with a fixed variance: about the pixel variance that a mean squared
 # error plus 2.5e-4 KL implies, the scale of the report's first convolutional models.

@@ -1,5 +1,5 @@
 """Training: a spec and a seed in, weights and a history out."""
 
-from vaelab.training.loop import TrainingResult, train
+from vaelab.training.trainer import TrainingResult, train
 
 __all__ = ["TrainingResult", "train"]

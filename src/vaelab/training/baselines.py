@@ -10,11 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vaelab.distributions import standard_normal_log_prob
 from vaelab.estimators import hmc
+from vaelab.models.distributions import standard_normal_log_prob
 from vaelab.models.vae import VAE
-from vaelab.training.flat import FlatParameters
-from vaelab.training.gradients import FusedGradients, standard_normal
+from vaelab.training.fast.flat import FlatParameters
+from vaelab.training.fast.gradients import FusedGradients, standard_normal
 
 # Kingma & Welling, appendix E: leapfrog steps and acceptance rate of the E step, weight updates
 # of the M step.

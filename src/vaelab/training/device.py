@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vaelab.errors import VaelabError
+from vaelab.util.errors import VaelabError
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 import torch
 
-from vaelab.config import Config
-from vaelab.errors import VaelabError
+from vaelab.settings.config import Config
 from vaelab.training.device import Compute, configure_process, resolve_compute
 from vaelab.training.termination import end_if_asked
+from vaelab.util.errors import VaelabError
 
 Log = Callable[[str], None]
 Result = TypeVar("Result")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from vaelab.models import VAE, VQVAE
-from vaelab.spec import RunSpec
+from vaelab.settings.spec import RunSpec
 from vaelab.training.baselines import McemGradients, WakeSleepGradients
-from vaelab.training.flat import FlatParameters
-from vaelab.training.gradients import AutogradGradients, FusedGradients, Gradients
+from vaelab.training.fast.flat import FlatParameters
+from vaelab.training.fast.gradients import AutogradGradients, FusedGradients, Gradients
 
 
 def product_type(spec: RunSpec, dtype: torch.dtype) -> torch.dtype:

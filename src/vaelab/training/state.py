@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vaelab.errors import VaelabError
-from vaelab.io import atomic_path
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import atomic_path
 
 # One metadata key: the header is a hash map, and only with a single entry are its bytes stable.
 _METADATA = "vaelab"

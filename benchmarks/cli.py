@@ -1,0 +1,130 @@
+"""`vaelab bench`: each benchmark as a command. They write to results/bench."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vaelab.cli import Group, configured
+from vaelab.settings.config import Config
+
+
+def _bench(measure: Callable[..., str], config: Config, **options: Any) -> None:
+    """Print what a benchmark found; its files go to results/bench."""
+    click.echo(measure(config, Path(config.results) / "bench", **options))
+
+
+# Progress of benchmarks, apart from what they find.
+_progress = functools.partial(click.echo, err=True)
+
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--repeats", default=7, show_default=True, type=click.IntRange(1), help="Rounds.")
+@click.option(
+    "--seconds",
+    default=0.8,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Time of one measurement.",
+)
+@configured
+@click.pass_context
+def bench(context: click.Context, config: Config, repeats: int, seconds: float) -> None:
+    """Measure the speed of training beside its bound and its peers (results/bench).
+
+    The subcommands measure other things.
+    """
+    if context.invoked_subcommand is None:
+        from benchmarks.speed import bench_speed
+
+        _bench(bench_speed, config, rounds=repeats, seconds=seconds, log=_progress)
+
+
+@bench.command()
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(2), help="0 to N-1.")
+@click.option(
+    "--samples", default=100_000, show_default=True, type=click.IntRange(1), help="A training's."
+)
+@configured
+def science(config: Config, seeds: int, samples: int) -> None:
+    """Train [500, 500, 3] in bf16 and fp32: do they reach the same test -ELBO?"""
+    from benchmarks.budgets import bench_science
+
+    _bench(bench_science, config, seeds=range(seeds), samples=samples, log=_progress)
+
+
+@bench.command()
+@click.option(
+    "--samples",
+    default=1_500_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Budget of the preset's recipe.",
+)
+@click.option(
+    "--minutes",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of the report's recipe.",
+)
+@click.option("--target", type=float, help="Train -ELBO to reach; default: the report's 124.6.")
+@configured
+def quality(config: Config, samples: int, minutes: float, target: float | None) -> None:
+    """Time until [500, 500, 3] is as good as the report's: our recipe and its own."""
+    from benchmarks.budgets import QUALITY, bench_quality
+
+    wanted = QUALITY if target is None else target
+    _bench(bench_quality, config, samples=samples, minutes=minutes, quality=wanted, log=_progress)
+
+
+@bench.command()
+@click.option(
+    "--rows",
+    "sizes",
+    multiple=True,
+    default=(100, 1000),
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rows of the run table; repeatable.",
+)
+@configured
+def planning(config: Config, sizes: Sequence[int]) -> None:
+    """Time `snakemake --dry-run` with run tables of many rows."""
+    from benchmarks.planning import bench_planning
+
+    _bench(bench_planning, config, sizes=sizes, log=_progress)
+
+
+@bench.command()
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 0.3, min_open=True),
+    help="Of each training's samples; three times as much is trained after it. Default: two "
+    "minutes of a core. A GPU needs more.",
+)
+@configured
+def preset(config: Config, share: float | None) -> None:
+    """Extrapolate how long all trainings of a preset take here."""
+    from benchmarks.presets import bench_preset
+
+    _bench(bench_preset, config, share=share, log=_progress)
+
+
+@bench.command()
+@click.option("--cores", type=click.IntRange(1), help="Cores that the workflow had; default: all.")
+@configured
+def pipeline(config: Config, cores: int | None) -> None:
+    """Sum up where the time of a finished preset went."""
+    from benchmarks import machine
+    from benchmarks.pipeline import bench_pipeline
+
+    _bench(bench_pipeline, config, cores=cores or machine.cores())

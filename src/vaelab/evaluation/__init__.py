@@ -1,0 +1,1 @@
+"""A trained run becomes numbers and arrays."""

@@ -1,0 +1,154 @@
+"""Figure 3: marginal likelihoods along the training and, at its end, by every estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import vector_to_parameters
+
+from vaelab.data import Dataset
+from vaelab.estimators import (
+    Annealing,
+    Estimate,
+    FittedAdapter,
+    VAEAdapter,
+    annealed,
+    estimates_over_images,
+    kw_appendix_d,
+)
+from vaelab.models import VAE
+from vaelab.settings.config import LikelihoodSettings
+from vaelab.settings.spec import RunSpec
+from vaelab.training.device import Compute
+from vaelab.util.rng import representative, stream_seed
+
+Row = dict[str, object]
+
+# Appendix D's burn-in, shorter than by default: chains start from fitted posteriors here.
+BURN_IN = 40
+
+# Streams of random numbers, disjoint from those of training and evaluation.
+CURVE, FINAL = 200, 201
+
+
+def likelihood_tables(
+    spec: RunSpec,
+    model: VAE,
+    snapshots: Tensor,
+    samples: Sequence[int],
+    dataset: Dataset,
+    settings: LikelihoodSettings,
+    compute: Compute,
+    log: Callable[[str], None],
+) -> tuple[list[Row], list[Row]]:
+    """Estimates of mean log p(x) over training and test images that stand for all.
+
+    The images and the noise are the same for every snapshot, so the curves show the models'
+    change and not a new draw of images, as the report's do.
+
+    The ELBO and the report's formulas are about the encoder's q, and reduce draws from it. The
+    estimators that are meant to find log p(x) start from Gaussians fitted to each posterior, for
+    every training method alike, so that their differences are the models'. MCEM trains no encoder:
+    there the fitted Gaussians stand in for q as well.
+
+    Args:
+        spec: the run.
+        model: its network; left with the weights of the last snapshot.
+        snapshots: flat weights (S, P) in the order of `model.parameters()`.
+        samples: training images seen at each snapshot.
+        dataset: images.
+        settings: how many images and latent samples.
+        compute: device; the networks run in float32, sums in float64.
+        log: takes one line of text per snapshot.
+
+    Returns:
+        Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
+        estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic).
+    """
+    splits = {"train": dataset.train_images[: spec.train_subset], "test": dataset.test_images}
+    along, at_end = (
+        {
+            split: _batch(pixels, dataset.image_shape, images, compute.device)
+            for split, pixels in splits.items()
+        }
+        for images in (settings.images, settings.final_images)
+    )
+    model = model.to(compute.device).eval()
+    fitted = FittedAdapter(model, encoder=spec.method != "mcem")
+    q = fitted if spec.method == "mcem" else VAEAdapter(model)
+    curve, final = [], []
+    for seen, weights in zip(samples, snapshots.to(compute.device), strict=True):
+        with torch.no_grad():
+            vector_to_parameters(weights, model.parameters())
+        for split, x in along.items():
+            estimates = _cheap(
+                q, fitted, x, settings.curve_samples, settings.importance_samples, CURVE
+            )
+            curve += [
+                {"samples": seen, "split": split, **_row(name, estimate)}
+                for name, estimate in estimates.items()
+            ]
+        log(f"log p(x) after {seen} samples, of {samples[-1]}")
+    for split, x in at_end.items():
+        generator = _generator(FINAL, compute.device)
+        estimates = _cheap(q, fitted, x, settings.final_samples, settings.final_samples, FINAL)
+        estimates["kw_d"] = kw_appendix_d(fitted, x, generator, burn_in=BURN_IN)
+        estimates["ais"] = annealed(
+            fitted,
+            x,
+            generator,
+            settings=Annealing(
+                # From the prior, which misses no mode.
+                start="prior",
+                temperatures=settings.temperatures,
+                chains=settings.chains,
+                pilot_chains=2,
+            ),
+        )
+        final += [
+            {"split": split, **_row(name, estimate), "diagnostic": estimate.note()}
+            for name, estimate in estimates.items()
+        ]
+    return curve, final
+
+
+def _cheap(
+    q: VAEAdapter,
+    fitted: FittedAdapter,
+    x: Tensor,
+    samples: int,
+    importance_samples: int,
+    stream: int,
+) -> dict[str, Estimate]:
+    """The reductions of draws from q, with importance sampling from fitted posteriors.
+
+    An overfitted encoder is too sure of test images: importance sampling from it is then nats too
+    low, which would widen the very gap that the figure is about.
+    """
+    found = estimates_over_images(fitted, x, importance_samples, _generator(stream, x.device))
+    if q is fitted:
+        return found
+    estimates = estimates_over_images(q, x, samples, _generator(stream, x.device))
+    return estimates | {"importance": found["importance"]}
+
+
+def _row(name: str, estimate: Estimate) -> Row:
+    return {
+        "estimator": name,
+        "nats": estimate.mean,
+        "se": estimate.se,
+        "images": estimate.images,
+        "z_samples": estimate.z_samples,
+    }
+
+
+def _batch(pixels: np.ndarray, shape: tuple[int, int], images: int, device: torch.device) -> Tensor:
+    chosen = pixels[representative(pixels, shape, images, CURVE)]
+    return torch.from_numpy(chosen.astype(np.float32) / 255.0).to(device)
+
+
+def _generator(stream: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(stream_seed(0, stream))

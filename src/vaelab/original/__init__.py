@@ -1,0 +1,1 @@
+"""What the report prints and claims, and where it is wrong."""

@@ -1,0 +1,69 @@
+"""The two-dimensional latent space (report, Figure 13)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vaelab.output.figures.style import (
+    DIGIT_COLOURS,
+    DIGIT_MARKERS,
+    RUN_NOTES,
+    WIDTH,
+    footer,
+    new_figure,
+    side_note,
+)
+from vaelab.results.reader import Results
+
+MODELS = (
+    ("VAE", "vae_d2"),
+    ("BVAE, β = 2", "bvae_beta2_d2"),
+    ("BVAE, β = 5", "bvae_beta5_d2"),
+    ("CVAE", "cvae_onehot_d2"),
+)
+
+
+def figure_13(results: Results) -> Figure:
+    """Sampled z of the first 1000 training images, by digit (report, section 4.3).
+
+    The report shows one BVAE; both values of beta that it may be are drawn.
+    """
+    figure = new_figure(WIDTH, 7.3)
+    names = [name for _, name in MODELS]
+    grid = figure.subplots(2, 2)
+    for axes, (title, name) in zip(grid.flat, MODELS, strict=True):
+        arrays = results.arrays(name)
+        _scatter(axes, arrays["train_codes"], arrays["train_labels"])
+        axes.set_title(title)
+        side_note(axes, RUN_NOTES.get(name, ""))
+        axes.set_xlabel("z1")
+        axes.set_ylabel("z2")
+    legend = figure.legend(
+        *grid[0][0].get_legend_handles_labels(),
+        ncols=10,
+        title="digit",
+        columnspacing=1.2,
+        handletextpad=0.1,
+        markerscale=1.5,
+    )
+    footer(figure, results, names, "first 1000 training images, sampled z", legend)
+    return figure
+
+
+def _scatter(axes: Axes, codes: np.ndarray, labels: np.ndarray) -> None:
+    """One point an image; codes (N, 2), labels (N,)."""
+    for digit, (colour, marker) in enumerate(zip(DIGIT_COLOURS, DIGIT_MARKERS, strict=True)):
+        points = codes[labels == digit]
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=12,
+            color=colour,
+            marker=marker,
+            edgecolor="white",
+            linewidth=0.3,
+            label=str(digit),
+        )
+    axes.set_aspect("equal", adjustable="datalim")

@@ -1,0 +1,163 @@
+"""What the runs cost and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vaelab.original import numbers
+from vaelab.results.reader import Results
+
+# Settings of this machine rather than of the science: they stay out of the page.
+LOCAL_SETTINGS = ("data",)
+
+
+def all_provenance(results: Results, probes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Provenance by run id: of every run that has been evaluated, probes of the search too.
+
+    Each record is extended by "names", the run names whose results it holds, and "parameters".
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for name in (*results.alias, *sorted(set(probes) - set(results.alias))):
+        if not results.has(name):
+            continue
+        for record, metrics in zip(results.provenance(name), results.metrics(name), strict=True):
+            known = records.setdefault(record["run"], {**record, "names": []})
+            known["names"].append(name)
+            known["parameters"] = metrics["parameters"]
+    return records
+
+
+def cost(
+    records: Mapping[str, Mapping[str, Any]], benchmarks: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Totals, steps of the workflow and one row a training."""
+    runs = [
+        {
+            "run": run,
+            "parameters": record["parameters"],
+            "samples": record["samples"],
+            "rate": record["samples"] / record["train_seconds"],
+            "minutes": record["train_seconds"] / 60,
+            "core_minutes": record["core_seconds"] / 60,
+            "device": record["device"],
+            "precision": record["precision"],
+        }
+        for run, record in records.items()
+    ]
+    return {
+        "runs": runs,
+        "trainings": len(runs),
+        "samples": sum(run["samples"] for run in runs),
+        "core_hours": sum(run["core_minutes"] for run in runs) / 60,
+        "longest": max(runs, key=lambda run: run["minutes"], default=None),
+        "report_minutes": ", ".join(f"{row.minutes:g}" for row in numbers.TABLE_1),
+        "steps": _steps(benchmarks),
+    }
+
+
+def _steps(benchmarks: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if benchmarks is None or benchmarks.empty:
+        return []
+    steps = []
+    for name, jobs in benchmarks.groupby("step", sort=False):
+        steps.append(
+            {
+                "name": name,
+                "jobs": len(jobs),
+                "wall_minutes": float(jobs["s"].sum()) / 60,
+                "cpu_minutes": float(jobs["cpu_time"].sum()) / 60,
+                "peak_mb": float(jobs["max_rss"].max()),
+            }
+        )
+    return steps
+
+
+def core_time(
+    records: Mapping[str, Mapping[str, Any]], benchmarks: pd.DataFrame, cores: int
+) -> list[dict[str, Any]]:
+    """What the cores did between the start of the first job and the end of the last.
+
+    A run whose training took longer than its job was reused; its job counts as start-up.
+
+    Args:
+        records: provenance by run id.
+        benchmarks: jobs, one a row: step, job, ended, s (`collect.read_benchmarks`).
+        cores: how many the workflow had.
+
+    Returns:
+        Rows of part, jobs, core_seconds and share; shares add up to 1.
+    """
+    trained = benchmarks[benchmarks["step"] == "train"]
+    fresh = [
+        (row.s, records[row.job])
+        for row in trained.itertuples()
+        if row.job in records and records[row.job]["wall_seconds"] <= row.s
+    ]
+    training = sum(record["wall_seconds"] for _, record in fresh)
+    evaluation = sum(record.get("evaluate_seconds", 0.0) for _, record in fresh)
+    judging = benchmarks[benchmarks["step"].isin(("classifier", "measures"))]
+    drawing = benchmarks[~benchmarks["step"].isin(("train", "classifier", "measures"))]
+    whole = cores * float(benchmarks["ended"].max() - (benchmarks["ended"] - benchmarks["s"]).min())
+    parts = [
+        ("training", len(fresh), training),
+        ("evaluation of runs", len(fresh), evaluation),
+        ("classifier and measures", len(judging), float(judging["s"].sum())),
+        ("start-up of the runs' jobs", len(trained), trained["s"].sum() - training - evaluation),
+        ("figures, tables, claims, page", len(drawing), float(drawing["s"].sum())),
+    ]
+    parts.append(("DAG, search, idle cores", 0, whole - float(benchmarks["s"].sum())))
+    return [
+        {"part": part, "jobs": jobs, "core_seconds": float(seconds), "share": seconds / whole}
+        for part, jobs, seconds in parts
+    ]
+
+
+def provenance(
+    records: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What all runs share, and the identity of each."""
+    facts = [
+        ("Code revision", _distinct(_revision(record) for record in records.values())),
+        *(
+            (title, _distinct(record["versions"].get(key) for record in records.values()))
+            for key, title in (("vaelab", "vaelab"), ("python", "Python"), ("torch", "PyTorch"))
+        ),
+        ("Device", _distinct(record["device"] for record in records.values())),
+        ("Precision", _distinct(record["precision"] for record in records.values())),
+        ("Data, SHA-256", _distinct(_dataset(record["dataset"]) for record in records.values())),
+    ]
+    shown = {key: value for key, value in config.items() if key not in LOCAL_SETTINGS}
+    return {
+        "facts": [(label, values) for label, values in facts if values],
+        "runs": [
+            {
+                "run": run,
+                "names": record["names"],
+                "fingerprint": record["fingerprint"][:16],
+                "checkpoint": record["checkpoint_sha256"][:16],
+                "revision": _revision(record) or "",
+            }
+            for run, record in records.items()
+        ],
+        "config": yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),
+    }
+
+
+def _revision(record: Mapping[str, Any]) -> str | None:
+    revision = record["git"]["revision"]
+    if not revision:
+        return None
+    return revision[:12] + (" with uncommitted changes" if record["git"]["dirty"] else "")
+
+
+def _dataset(dataset: Mapping[str, Any]) -> str:
+    name = f"{dataset['name']}, synthetic" if dataset["synthetic"] else dataset["name"]
+    return f"{name} {dataset['sha256'][:16]}"
+
+
+def _distinct(values: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values if value is not None))

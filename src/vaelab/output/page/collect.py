@@ -1,0 +1,78 @@
+"""Reads what the results page shows from results/<preset> and hands it to the renderer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from vaelab.original.claims import MEASURES_FILE
+from vaelab.original.errata import ERRATA
+from vaelab.output.page.page import build_page
+from vaelab.results.reader import Results
+from vaelab.settings.config import Config
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import read_json
+
+# The page's own cost is not known before it is written; a second build must not differ.
+OWN_STEP = "page"
+
+
+def write_page(config: Config, results: Results) -> Path:
+    """Build results/<preset>/index.html from what lies beside it; returns its path.
+
+    Raises:
+        VaelabError: the claims have not been judged, or a file cannot be read.
+    """
+    folder = results.folder
+    measures = folder / MEASURES_FILE
+    out = folder / "index.html"
+    build_page(
+        results,
+        figures_dir=folder / "figures",
+        tables_dir=folder / "tables",
+        claims=read_claims(folder),
+        errata=ERRATA,
+        measures=read_json(measures) if measures.is_file() else None,
+        search=results.decisions,
+        benchmarks=read_benchmarks(folder / "benchmarks"),
+        config=config.model_dump(mode="json"),
+        out=out,
+        other_claims={
+            path.parent.name: read_claims(path.parent) for path in config.judged_elsewhere
+        },
+    )
+    return out
+
+
+def read_claims(folder: Path) -> pd.DataFrame:
+    """claims.csv of a preset.
+
+    Raises:
+        VaelabError: there is none; the message says how to make it.
+    """
+    path = folder / "claims.csv"
+    if not path.is_file():
+        raise VaelabError(f"{path} does not exist; run `vaelab claims` first")
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def read_benchmarks(folder: Path) -> pd.DataFrame:
+    """What Snakemake measured, one row a job.
+
+    Returns:
+        Columns: step (the first part of the file's path), job (the file's name), ended (Unix
+        time), s, cpu_time (seconds), max_rss (MB); what a job was too short to measure is NaN.
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        step = path.relative_to(folder).parts[0].removesuffix(".jsonl")
+        if step != OWN_STEP:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            job = {"step": step, "job": path.stem, "ended": path.stat().st_mtime}
+            rows += [job | json.loads(line) for line in lines]
+    columns = ["s", "cpu_time", "max_rss"]
+    frame = pd.DataFrame(rows, columns=["step", "job", "ended", *columns])
+    frame[columns] = frame[columns].apply(pd.to_numeric, errors="coerce")
+    return frame

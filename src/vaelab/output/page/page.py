@@ -1,0 +1,327 @@
+"""results/<preset>/index.html, rendered from what the steps before it left behind.
+
+The page is a pure function of its inputs: it carries no date and no random identifier, so the
+same results give the same bytes. Everything it shows is inside the file, and its content
+security policy forbids it to load anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from latex2mathml.converter import convert
+from markupsafe import Markup
+
+from vaelab.original import numbers
+from vaelab.original.claims import Evidence
+from vaelab.original.errata import Erratum
+from vaelab.output.figures import FIGURES
+from vaelab.output.figures.style import DIGIT_COLOURS
+from vaelab.output.page import charts, explorer, media, searching
+from vaelab.output.page.accounting import all_provenance, cost, provenance
+from vaelab.output.page.formatting import FILTERS
+from vaelab.output.page.tabulating import (
+    claim_rows,
+    resting_on,
+    survival,
+    table_views,
+    verdict_counts,
+)
+from vaelab.results.reader import Results, seed_mean
+from vaelab.search.algorithm import run_name
+from vaelab.settings.config import MEANINGLESS
+from vaelab.util.io import atomic_write
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("figures", "Figures"),
+    ("tables", "Tables"),
+    ("search", "Search"),
+    ("claims", "Claims"),
+    ("explorer", "Explorer"),
+    ("errata", "Errata"),
+    ("cost", "Cost"),
+    ("provenance", "Provenance"),
+)
+# A row counts as reached when our train -ELBO is at most this much above the report's.
+MARGIN = 0.05
+FUNCTION = re.compile(r"<mi>log</mi>")
+THIN_SPACE = '<mspace width="0.17em"/>'
+# Digits whose colours are too dark on a dark background, with what they give way to.
+DARK_DIGITS = {2: "#f06a50", 4: "#b685e0", 8: "#c3cad6"}
+
+
+def build_page(
+    results: Results,
+    *,
+    figures_dir: Path,
+    tables_dir: Path,
+    claims: pd.DataFrame,
+    errata: Sequence[Erratum],
+    measures: Mapping[str, Any] | None,
+    search: Mapping[str, Any] | None,
+    benchmarks: pd.DataFrame | None,
+    config: Mapping[str, Any],
+    out: Path,
+    other_claims: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Render the results page and write it to `out`.
+
+    Args:
+        results: the runs.
+        figures_dir: folder of figure_<nn>.png with their vector twins.
+        tables_dir: folder of table_<n>.csv, and of the pictures of Table 3.
+        claims: claims.csv.
+        errata: the report's errors, see `vaelab.original.errata`.
+        measures: content of measures.json.
+        search: content of search/decisions.json, None before the search has run.
+        benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
+        config: the resolved configuration.
+        out: the page.
+        other_claims: claims.csv of further presets, by preset: other recipes, same claims.
+    """
+    content = render(
+        page_context(
+            results,
+            figures_dir=figures_dir,
+            tables_dir=tables_dir,
+            claims=claims,
+            errata=errata,
+            measures=measures,
+            search=search,
+            benchmarks=benchmarks,
+            config=config,
+            other_claims=other_claims or {},
+        )
+    )
+    with atomic_write(out) as stream:
+        stream.write(content)
+
+
+def page_context(
+    results: Results,
+    *,
+    figures_dir: Path,
+    tables_dir: Path,
+    claims: pd.DataFrame,
+    errata: Sequence[Erratum],
+    measures: Mapping[str, Any] | None,
+    search: Mapping[str, Any] | None,
+    benchmarks: pd.DataFrame | None,
+    config: Mapping[str, Any],
+    other_claims: Mapping[str, pd.DataFrame],
+) -> dict[str, Any]:
+    """Everything the templates name."""
+    curves = charts.curve_figures(results)
+    walks = [searching.our_walk(search), searching.report_walk()] if search else []
+    probes = {decision["run"] for decision in search["decisions"]} if search else set()
+    records = all_provenance(results, probes)
+    rows = claim_rows(claims, other_claims)
+    bill = cost(records, benchmarks)
+    return {
+        "preset": results.preset,
+        "sections": SECTIONS,
+        "banners": banners(results, records),
+        "facts": facts(results, records),
+        "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
+        "headlines": headlines(results),
+        "report_tag": charts.REPORT,
+        "figures": figure_views(figures_dir, curves, rows),
+        "tables": table_views(tables_dir, rows),
+        "walks": walks,
+        "search_settings": (search or {}).get("settings"),
+        "table_3_pictures": media.picture(tables_dir / "table_3.png"),
+        "claims": rows,
+        "other_presets": list(other_claims),
+        "survival": survival(rows, results.preset),
+        "errata": errata_views(errata, Evidence(results, measures or {})),
+        "explorer": explorer_data(results),
+        "cost": bill,
+        "provenance": provenance(records, config),
+        "charts": chart_data(curves, walks),
+        "css": Markup(style_sheet()),
+        "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
+        "plotly": media.plotly_source(),
+    }
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The page as HTML. Whatever comes from data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("vaelab.output.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment.get_template("page.html.j2").render(context)
+
+
+def style_sheet() -> str:
+    """The style sheet with the digits' colours, which the figures share."""
+    lines = [
+        f"  --digit-{digit}: light-dark({colour}, {DARK_DIGITS.get(digit, colour)});"
+        for digit, colour in enumerate(DIGIT_COLOURS)
+    ]
+    return "\n".join([media.static(media.STYLE_SHEET), ":root {", *lines, "}"])
+
+
+def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What a reader must know before believing anything below."""
+    found = []
+    if results.preset == MEANINGLESS:
+        found.append(
+            (
+                "These numbers are meaningless.",
+                "The smoke preset trains every model for moments, to test that all steps work. "
+                "Judge nothing by it.",
+            )
+        )
+    if any(record["dataset"]["synthetic"] for record in records.values()):
+        found.append(
+            (
+                "Synthetic faces, not Frey Face.",
+                "No source of Frey Face answered, so the pipeline drew faces of its own. Figure 2, "
+                "the face manifold of Figure 5 and the claims C2 and C3b rest on them.",
+            )
+        )
+    return found
+
+
+def facts(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The line under the title."""
+    found = [("Preset", results.preset), ("Seeds", ", ".join(map(str, results.seeds)))]
+    if records:
+        found += [
+            (
+                "Revision",
+                _of_all((r["git"]["revision"] or "unknown")[:12] for r in records.values()),
+            ),
+            ("Device", _of_all(f"{r['device']}, {r['precision']}" for r in records.values())),
+            ("PyTorch", _of_all(r["versions"]["torch"] for r in records.values())),
+        ]
+    return found
+
+
+def _of_all(values: Iterable[str]) -> str:
+    """What all runs have in common."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else "several"
+
+
+def table_score(results: Results) -> dict[str, int] | None:
+    """How many rows of Tables 1 and 3 reach the report's train -ELBO; None without runs."""
+    targets = {row.run: row.neg_elbo for row in numbers.TABLE_1}
+    targets |= {run_name(row.architecture): row.neg_elbo for row in numbers.TABLE_3}
+    ratios = [
+        seed_mean(results.metrics(name), "train", "neg_elbo") / target
+        for name, target in targets.items()
+        if results.has(name)
+    ]
+    if not ratios:
+        return None
+    return {
+        "rows": len(ratios),
+        "good": sum(ratio <= 1 + MARGIN for ratio in ratios),
+        "below": sum(ratio <= 1 for ratio in ratios),
+    }
+
+
+def headlines(results: Results) -> list[dict[str, Any]]:
+    """The models of Table 1: negative ELBO, ours beside the report's."""
+    rows = []
+    for row in numbers.TABLE_1:
+        if not results.has(row.run):
+            continue
+        train, test = (
+            seed_mean(results.metrics(row.run), split, "neg_elbo") for split in ("train", "test")
+        )
+        # The report's test curve is the objective, which holds beta times the KL.
+        report_test = row.test_recon + (row.test_elbo_loss - row.test_recon) / row.implied_beta
+        rows.append(
+            {
+                "title": row.model,
+                "train": train,
+                "report": row.neg_elbo,
+                "difference": train - row.neg_elbo,
+                "test": test,
+                "report_test": report_test,
+            }
+        )
+    return rows
+
+
+def figure_views(
+    folder: Path,
+    curves: Mapping[int, charts.CurveFigure],
+    claims: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The figures of the registry in order, drawn or not."""
+    return [
+        {
+            "id": f"figure-{index}",
+            "number": index,
+            "label": f"Figure {index}",
+            "title": spec.title,
+            "section": spec.section,
+            "caption": spec.caption,
+            "alt": f"{spec.title}. {spec.caption}",
+            "picture": media.picture(folder / f"figure_{index:02d}.png"),
+            "curves": curves.get(index),
+            "ends": list(curves[index].end_points()) if index in curves else [],
+            "claims": resting_on(claims, f"Figure {index}"),
+        }
+        for index, spec in sorted(FIGURES.items())
+    ]
+
+
+def chart_data(
+    curves: Mapping[int, charts.CurveFigure], walks: Iterable[searching.Walk]
+) -> dict[str, list[dict[str, Any]]]:
+    """Data and layout of every interactive chart, by figure and panel."""
+    data = {
+        str(number): [charts.as_plotly(panel) for panel in figure.panels]
+        for number, figure in curves.items()
+    }
+    return data | {walk.key: [searching.as_plotly(walk)] for walk in walks}
+
+
+def explorer_data(results: Results) -> dict[str, Any] | None:
+    """Decoders and codes of the two-dimensional models that have been trained."""
+    names = [name for name in explorer.MODELS if results.has(name)]
+    return explorer.explorer_data(
+        {name: results.arrays(name) for name in names},
+        {
+            name: results.folder / "checkpoints" / f"{results.alias[name][0]}.safetensors"
+            for name in names
+        },
+    )
+
+
+def errata_views(errata: Iterable[Erratum], evidence: Evidence) -> list[dict[str, Any]]:
+    """The report's errors with their formulas as MathML and their effect on our runs."""
+    return [
+        {
+            "id": erratum.id,
+            "where": f"{erratum.where[0].upper()}{erratum.where[1:]}",
+            "printed": _formula(erratum.printed_tex) or erratum.printed,
+            "correct": _formula(erratum.correct_tex) or erratum.correct,
+            "why": erratum.why,
+            "effect": erratum.effect(evidence),
+        }
+        for erratum in errata
+    ]
+
+
+def _formula(tex: str | None) -> Markup | None:
+    """TeX as MathML; a thin space sets functions apart, as TeX would."""
+    if not tex:
+        return None
+    return Markup(FUNCTION.sub(rf"{THIN_SPACE}\g<0>{THIN_SPACE}", convert(tex, display="block")))

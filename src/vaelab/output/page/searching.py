@@ -1,0 +1,225 @@
+"""The search for the minimal architecture as a decision path: ours and the report's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from vaelab.original import numbers
+from vaelab.search.algorithm import Measurement, brackets
+from vaelab.search.noise import search_summary
+from vaelab.settings.config import SearchSettings
+
+GOOD, BAD, INTERVAL = "#2f9e6a", "#d0574e", "#9aa3b2"
+# Height of a probe's row and of the space around a layer, in rem.
+ROW, LAYER, MARGIN = 1.35, 3.4, 2.5
+# Most frequent answers of the repeated search that are listed.
+ANSWERS = 6
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One walk down the decision tree, as the template reads it.
+
+    Attributes:
+        key: name of its drawing in the page's data.
+        title: whose search it is.
+        answer: the architecture in brackets, or None.
+        summary: how it ended.
+        decisions: as JSON values, see `Decision` of the search; with "flip", the probability that
+            a repeated measurement would decide otherwise.
+        answers: what the search answers when its measurements are redrawn within their noise,
+            with probabilities, most frequent first.
+        wasted: probes trained ahead that no decision needed, in brackets.
+        violations: comparable pairs that contradict the report's assumption 5.1, and all pairs.
+    """
+
+    key: str
+    title: str
+    answer: str | None
+    summary: str
+    decisions: tuple[dict[str, Any], ...]
+    answers: tuple[tuple[str, float], ...]
+    wasted: tuple[str, ...]
+    violations: tuple[int, int]
+
+    @property
+    def stages(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Runs of decisions on one layer, with a title; upper bounds narrow nothing."""
+        narrowing = [decision for decision in self.decisions if decision["layer"]]
+        stages = []
+        for (phase, layer), group in groupby(narrowing, lambda d: (d["phase"], d["layer"])):
+            decisions = list(group)
+            latent = layer == len(decisions[0]["widths"])
+            title = "latent dimension" if latent else f"width of layer {layer}"
+            stages.append((f"{title}, {phase}" if phase == "shrink" else title, decisions))
+        return stages
+
+    @property
+    def height(self) -> float:
+        """Height of the drawing, rem; 0 where no layer was searched."""
+        return round(_height(self.stages) + MARGIN, 2) if self.stages else 0.0
+
+
+def our_walk(summary: Mapping[str, Any]) -> Walk:
+    """From the content of search/decisions.json."""
+    reason = summary["answer"].get("reason", "the search has not ended")
+    text = f"{_count(summary['needed'], 'probe')}; {reason}."
+    return _walk("search-ours", "Ours", text, summary)
+
+
+@cache
+def report_walk() -> Walk:
+    """The report's search, replayed on the numbers of its Tables 2 and 3."""
+    measured = {
+        architecture: Measurement((row.recon,), (row.kl,))
+        for architecture, row in numbers.architecture_rows().items()
+    }
+    summary = search_summary(SearchSettings(), measured, shared=measured)
+    text = f"{_count(summary['needed'], 'probe')}, replayed on its Tables 2 and 3."
+    return _walk("search-report", "The report’s", text, summary)
+
+
+def _walk(key: str, title: str, text: str, summary: Mapping[str, Any]) -> Walk:
+    flips = {probe["run"]: probe["flip_probability"] for probe in summary["probes"]}
+    decisions = tuple(
+        {
+            **decision,
+            "widths": tuple(decision["architecture"]),
+            "architecture": brackets(tuple(decision["architecture"])),
+            "phase": str(decision["phase"]),
+            "flip": flips[decision["run"]],
+        }
+        for decision in summary["decisions"]
+    )
+    answers = tuple(
+        (_answer(row["architecture"]) or "none found", float(row["probability"]))
+        for row in summary["distribution"]["answers"]
+    )
+    pairs = summary["monotonicity"]
+    return Walk(
+        key,
+        title,
+        _answer(summary["answer"].get("architecture")),
+        text,
+        decisions,
+        answers[:ANSWERS],
+        tuple(summary["wasted"]),
+        (len(pairs["recon"]) + len(pairs["kl"]), 2 * pairs["pairs"]),
+    )
+
+
+def _answer(architecture: Sequence[int] | None) -> str | None:
+    return brackets(tuple(architecture)) if architecture else None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _height(stages: Sequence[tuple[str, Sequence[Any]]]) -> float:
+    return sum(LAYER + ROW * len(decisions) for _, decisions in stages)
+
+
+def as_plotly(walk: Walk) -> dict[str, Any]:
+    """One row a probe: the interval before it as a bar, the probe as a mark on it."""
+    total = _height(walk.stages) or 1.0
+    traces: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {
+        "margin": {"l": 96, "r": 16, "t": 30, "b": 28},
+        "showlegend": False,
+        "hovermode": "closest",
+        "barmode": "overlay",
+        "annotations": [],
+    }
+    top = 1.0
+    for index, (title, decisions) in enumerate(walk.stages, start=1):
+        suffix = "" if index == 1 else str(index)
+        bottom = top - ROW * len(decisions) / total
+        layout[f"yaxis{suffix}"] = _rows_axis(decisions, suffix, [max(bottom, 0.0), top])
+        layout[f"xaxis{suffix}"] = _widths_axis(decisions, suffix)
+        layout["annotations"].append(
+            {
+                "text": title,
+                "x": 0,
+                "y": top,
+                "xref": "paper",
+                "yref": "paper",
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+            }
+        )
+        traces += _stage_traces(decisions, suffix)
+        top = bottom - LAYER / total
+    return {"data": traces, "layout": layout}
+
+
+def _rows_axis(
+    decisions: Sequence[Mapping[str, Any]], suffix: str, domain: list[float]
+) -> dict[str, Any]:
+    return {
+        "domain": domain,
+        "anchor": f"x{suffix}",
+        "range": [len(decisions) - 0.4, -0.6],
+        "tickvals": list(range(len(decisions))),
+        "ticktext": [decision["architecture"] for decision in decisions],
+        "showgrid": False,
+        "zeroline": False,
+        "fixedrange": True,
+    }
+
+
+def _widths_axis(decisions: Sequence[Mapping[str, Any]], suffix: str) -> dict[str, Any]:
+    low, high = decisions[0]["interval"]
+    margin = max(0.6, 0.04 * (high - low))
+    axis: dict[str, Any] = {
+        "anchor": f"y{suffix}",
+        "range": [low - margin, high + margin],
+        "zeroline": False,
+    }
+    return axis | ({"dtick": 1} if high - low < 10 else {})
+
+
+def _stage_traces(decisions: Sequence[Mapping[str, Any]], suffix: str) -> list[dict[str, Any]]:
+    rows = list(range(len(decisions)))
+    axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+    # A bar reaches half a unit beyond its ends, so that a single width is still a bar.
+    starts = [decision["interval"][0] - 0.5 for decision in decisions]
+    lengths = [d["interval"][1] - d["interval"][0] + 1 for d in decisions]
+    middles = [decision["widths"][decision["layer"] - 1] for decision in decisions]
+    return [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "base": starts,
+            "x": lengths,
+            "y": rows,
+            "width": 0.5,
+            "marker": {"color": INTERVAL, "opacity": 0.4},
+            "hoverinfo": "skip",
+            **axes,
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": middles,
+            "y": rows,
+            "text": [
+                f"{d['architecture']} {'good' if d['good'] else 'not good'}<br>"
+                f"recon {d['recon']:.1f}, KL {d['kl']:.1f}<br>"
+                f"still possible: {d['interval'][0]} to {d['interval'][1]}"
+                for d in decisions
+            ],
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": {
+                "size": 11,
+                "color": [GOOD if d["good"] else BAD for d in decisions],
+                "symbol": ["circle" if d["good"] else "x" for d in decisions],
+            },
+            **axes,
+        },
+    ]

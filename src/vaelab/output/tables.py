@@ -1,0 +1,402 @@
+"""The report's three tables with its numbers, ours, and the difference.
+
+Losses are nats per image. The report's are training-set numbers, so a difference is ours on
+the training set minus the report's; ours on the test set stand beside it. `neg_elbo` is
+recon + kl whatever beta was; `objective`, the report's "ELBO loss", contains beta.
+
+A column `<quantity>_spread` is the standard deviation over seeds, or with one seed the standard
+error over images; the column `spread` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vaelab.original import numbers
+from vaelab.original.numbers import ArchitectureRow, BenchmarkRow
+from vaelab.results.reader import Results, alarm_notes, grouped, provenance_line, seed_mean
+from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
+from vaelab.search.noise import Noise, flip_probability, standard_error
+from vaelab.settings.config import SearchSettings
+from vaelab.util.io import atomic_write, write_csv
+
+LOSSES = ("recon", "kl", "neg_elbo")
+SPLITS = ("train", "test")
+
+# Headers of the Markdown twins; columns without one are in the CSV alone.
+HEADERS = {
+    "id": "",
+    "statement": "claim",
+    "verdict": "verdict",
+    "where": "rests on",
+    "reason": "evidence",
+    "step": "step",
+    "our_step": "our step",
+    "path": "path",
+    "model": "model",
+    "architecture": "h",
+    "parameters": "parameters",
+    "samples": "samples",
+    "train_recon": "train recon",
+    "train_kl": "train KL",
+    "train_neg_elbo": "train −ELBO",
+    "train_objective": "train objective",
+    "report_recon": "report recon",
+    "report_kl": "report KL",
+    "report_neg_elbo": "report −ELBO",
+    "report_objective": "report objective",
+    "diff_recon": "Δ recon",
+    "diff_kl": "Δ KL",
+    "diff_neg_elbo": "Δ −ELBO",
+    "diff_neg_elbo_percent": "Δ −ELBO, %",
+    "test_recon": "test recon",
+    "test_kl": "test KL",
+    "test_neg_elbo": "test −ELBO",
+    "test_nll": "test NLL",
+    "test_mse": "test MSE × 1000",
+    "report_minutes": "report minutes",
+    "good": "good",
+    "report_good": "report: good",
+    "flip_probability": "P(flip)",
+    "split": "set",
+    "estimator": "estimator",
+    "nats": "log p(x)",
+    "images": "images",
+    "z_samples": "z per image",
+    "diagnostic": "diagnostic",
+    "note": "note",
+}
+DECIMALS = {"flip_probability": 2, "report_minutes": 0}
+SCALES = {"test_mse": 1000.0}
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    """A row of Table 1: what it is called, the run, and what a reader should know."""
+
+    model: str
+    run: str
+    note: str = ""
+
+
+_BENCHMARKS = (
+    _Benchmark("VAE", "vae"),
+    _Benchmark(
+        "BVAE, β = 2", "bvae_beta2", "the report's BVAE row: its numbers imply β = 2, not 5"
+    ),
+    _Benchmark(
+        "BVAE, β = 5", "bvae_beta5", "what the report's text states; it has no numbers for it"
+    ),
+    _Benchmark("CVAE, one-hot label", "cvae_onehot", "bounds log p(x|c), not log p(x)"),
+    _Benchmark("CVAE, label as a number", "cvae_scalar", "not in the report's table"),
+    _Benchmark("VQ-VAE", "vqvae", "not in the report's table: it has no likelihood"),
+)
+# Runs that each table always needs; Table 2 also reads the probes of our search.
+TABLE_RUNS: dict[int, tuple[str, ...]] = {
+    1: tuple(row.run for row in _BENCHMARKS),
+    2: tuple(run_name(row.architecture) for row in numbers.TABLE_2),
+    3: tuple(run_name(row.architecture) for row in numbers.TABLE_3),
+}
+
+
+def table_1(results: Results) -> pd.DataFrame:
+    """Loss after convergence (report, section 4.4), one row a model.
+
+    Beyond the losses: the estimated negative log-likelihood `test_nll` by importance sampling
+    (for a CVAE of x given its label) and mean squared errors per pixel. The report's minutes have
+    ours beside them on the results page only: those differ from one rerun to the next, and a table
+    may not.
+    """
+    reported = {row.run: row for row in numbers.TABLE_1}
+    estimate = results.metrics("vae")[0]["test"]
+    rows = []
+    for benchmark in _BENCHMARKS:
+        metrics = results.metrics(benchmark.run)
+        report = reported.get(benchmark.run)
+        row: dict[str, Any] = {
+            "model": benchmark.model,
+            "run": benchmark.run,
+            "in_report": report is not None,
+            "beta": metrics[0]["spec"]["beta"],
+            "samples": metrics[0]["samples"],
+            **_ours(metrics, (*LOSSES, "objective")),
+            **_compared(metrics, report, (*LOSSES, "objective")),
+            "test_nll": _mean(metrics, "test", "nll"),
+            "test_nll_spread": _spread(metrics, "test", "nll"),
+            **{f"{split}_mse": _mean(metrics, split, "mse") for split in SPLITS},
+            "report_minutes": report.minutes if report else np.nan,
+            "note": benchmark.note,
+        }
+        rows.append(row)
+    return _titled(
+        pd.DataFrame(rows),
+        "Table 1. Loss after convergence",
+        results,
+        TABLE_RUNS[1],
+        "Δ is ours on the training set minus the report's. The objective contains β, −ELBO is "
+        "recon + KL. MSE is per pixel.",
+        "NLL is −log p(x): −ELBO over all test images, less what importance sampling with "
+        f"{estimate['nll_z_samples']} samples takes off it on {estimate['nll_images']} of them.",
+    )
+
+
+def table_2(results: Results) -> pd.DataFrame:
+    """The search for the minimal architecture (report, section 5.2).
+
+    The report's 17 probes in its order, then the probes that only our own search made. `path`
+    says who made a probe: report, ours or both. Numbers of the report are shown wherever it has
+    them, also from its Table 3. `good` applies the search's thresholds to our numbers;
+    `flip_probability` is the chance that repeating the trainings would turn the verdict.
+    """
+    reported = numbers.architecture_rows()
+    settings, probes = SearchSettings(), {}
+    if results.decisions is not None:
+        settings = SearchSettings.model_validate(results.decisions["settings"])
+        probes = {tuple(probe["architecture"]): probe for probe in results.decisions["probes"]}
+    order = {architecture: step for step, architecture in enumerate(probes, start=1)}
+    theirs = [row.architecture for row in numbers.TABLE_2]
+    rows = []
+    for architecture in dict.fromkeys([*theirs, *order]):
+        in_report = architecture in theirs
+        metrics = results.metrics(run_name(architecture))
+        report = reported.get(architecture)
+        row = {
+            "step": theirs.index(architecture) + 1 if in_report else None,
+            "our_step": order.get(architecture),
+            "path": _path(in_report, architecture in order),
+            **_architecture(architecture, metrics, report),
+            "report_good": _good(report),
+            **_verdict(metrics, settings, probes.get(architecture)),
+        }
+        rows.append(row)
+    frame = pd.DataFrame(rows).astype({"step": "Int64", "our_step": "Int64"})
+    return _titled(
+        frame,
+        "Table 2. Search for the minimal architecture",
+        results,
+        frame["run"],
+        "Δ is ours on the training set minus the report's. Steps count the report's probes and "
+        "ours; path says who made a probe. The report's numbers of probes that only we made come "
+        "from its Table 3.",
+        f"Good: {settings.metric} recon ≤ {settings.recon:g} and KL ≤ {settings.kl:g}; P(flip) is "
+        "the probability that repeated trainings would give the other verdict.",
+    )
+
+
+def table_3(results: Results) -> pd.DataFrame:
+    """Performance of different networks (report, section 6.2), one row an architecture."""
+    rows = [
+        _architecture(row.architecture, results.metrics(run_name(row.architecture)), row)
+        for row in numbers.TABLE_3
+    ]
+    return _titled(
+        pd.DataFrame(rows),
+        "Table 3. Performance of different networks",
+        results,
+        TABLE_RUNS[3],
+        "Δ is ours on the training set minus the report's.",
+    )
+
+
+def likelihood_table(results: Results, names: Iterable[str]) -> pd.DataFrame:
+    """All estimates of log p(x) at the end of training, the companion of Figure 3.
+
+    Args:
+        results: the runs.
+        names: runs with a likelihood_final.csv, in the order of the rows.
+    """
+    names = list(names)
+    frames = []
+    for name in names:
+        seeds = results.likelihood_final(name)
+        keys = ["split", "estimator"]
+        together = pd.concat(seeds).groupby(keys, sort=False)
+        frame = seeds[0].set_index(keys)
+        frame["nats"] = together["nats"].mean()
+        frame["nats_spread"] = together["nats"].std() if len(seeds) > 1 else frame["se"]
+        frame = frame.drop(columns="se").reset_index()
+        frame.insert(0, "model", name)
+        frame["spread"] = _spread_kind(len(seeds))
+        frames.append(frame)
+    return _titled(
+        pd.concat(frames, ignore_index=True),
+        "Estimates of log p(x) at the end of training (Figure 3)",
+        results,
+        names,
+        "The report's formula and its notebook's are biased; see the report's section 6.1.2.",
+        "elbo, harmonic, report and notebook reduce draws from the encoder; importance, kw_d and "
+        "ais start from Gaussians fitted to each image's posterior. MCEM trains no encoder: the "
+        "fitted Gaussians stand in for it.",
+        "R-hat, a mean over images, is near 1 where an image's chains agree; far above it, they "
+        "have not mixed, as between separate modes of a posterior.",
+    )
+
+
+TABLES: dict[int, Callable[[Results], pd.DataFrame]] = {1: table_1, 2: table_2, 3: table_3}
+
+
+def write_table(frame: pd.DataFrame, csv_path: Path | str, md_path: Path | str) -> None:
+    """Write a table in full as CSV and, rounded for reading, as Markdown."""
+    write_csv(csv_path, frame)
+    with atomic_write(md_path) as stream:
+        stream.write(markdown(frame))
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table in Markdown: losses to one decimal, spreads after ±, notes below."""
+    shown = [column for column in frame if column in HEADERS and frame[column].notna().any()]
+    lines = [
+        [HEADERS[column] for column in shown],
+        ["---:" if _is_number(frame[column]) else "---" for column in shown],
+        *([_cell(row, column) for column in shown] for row in frame.to_dict("records")),
+    ]
+    title = [f"## {frame.attrs['title']}", ""] if "title" in frame.attrs else []
+    body = ["| " + " | ".join(cells) + " |" for cells in lines]
+    notes = [line for note in frame.attrs.get("notes", ()) for line in ("", note)]
+    return "\n".join([*title, *body, *notes]) + "\n"
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
+    if value is None or pd.isna(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return grouped(int(value))
+    decimals, scale = DECIMALS.get(column, 1), SCALES.get(column, 1.0)
+    value = round(scale * value, decimals) + 0.0  # the sum turns -0.0 into 0.0
+    sign = "+" if column.startswith("diff_") and value else "-"
+    text = f"{value:{sign}.{decimals}f}".replace("-", "−")
+    spread = row.get(f"{column}_spread")
+    return text if spread is None or pd.isna(spread) else f"{text} ± {scale * spread:.{decimals}f}"
+
+
+def _titled(
+    frame: pd.DataFrame, title: str, results: Results, names: Iterable[str], *notes: str
+) -> pd.DataFrame:
+    """Attach title and notes for the Markdown twin."""
+    names = list(names)
+    count = len(results.seeds)
+    spread = (
+        "standard error over images" if count == 1 else f"standard deviation over {count} seeds"
+    )
+    frame.attrs["title"] = title
+    frame.attrs["notes"] = [
+        *alarm_notes(results, names),
+        f"{_capital(provenance_line(results, names))}. Nats per image; ± is the {spread}.",
+        *notes,
+    ]
+    return frame
+
+
+def _ours(metrics: Sequence[Mapping[str, Any]], quantities: Sequence[str]) -> dict[str, Any]:
+    """Means and spreads of a run on both splits, and which spread it is."""
+    columns: dict[str, Any] = {"seeds": len(metrics), "spread": _spread_kind(len(metrics))}
+    for split in SPLITS:
+        for quantity in quantities:
+            columns[f"{split}_{quantity}"] = _mean(metrics, split, quantity)
+            columns[f"{split}_{quantity}_spread"] = _spread(metrics, split, quantity)
+    return columns
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _has(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> bool:
+    """Whether a model has a number; the VQ-VAE's objective is in other units than a VAE's."""
+    numbers = metrics[0][split]
+    return quantity in numbers and (quantity != "objective" or "recon" in numbers)
+
+
+def _mean(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> float:
+    """Mean over seeds; NaN where the model has no such number."""
+    return seed_mean(metrics, split, quantity) if _has(metrics, split, quantity) else np.nan
+
+
+def _spread(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> float:
+    """Standard deviation over seeds, or with one seed the standard error over images."""
+    if not _has(metrics, split, quantity):
+        return np.nan
+    if len(metrics) == 1:
+        return metrics[0][split].get(f"{quantity}_se", np.nan)
+    return float(np.std([run[split][quantity] for run in metrics], ddof=1))
+
+
+def _spread_kind(seeds: int) -> str:
+    return "se over images" if seeds == 1 else "sd over seeds"
+
+
+def _compared(
+    metrics: Sequence[Mapping[str, Any]],
+    report: BenchmarkRow | ArchitectureRow | None,
+    quantities: Sequence[str],
+) -> dict[str, float]:
+    """The report's numbers, and ours on the training set minus them; NaN where it has none."""
+    columns = {}
+    for quantity in quantities:
+        # The report calls the objective "ELBO loss".
+        field = "elbo_loss" if quantity == "objective" else quantity
+        columns[f"report_{quantity}"] = np.nan if report is None else getattr(report, field)
+    for quantity in quantities:
+        difference = _mean(metrics, "train", quantity) - columns[f"report_{quantity}"]
+        columns[f"diff_{quantity}"] = difference
+    columns["diff_neg_elbo_percent"] = 100 * columns["diff_neg_elbo"] / columns["report_neg_elbo"]
+    return columns
+
+
+def _architecture(
+    architecture: Architecture,
+    metrics: Sequence[Mapping[str, Any]],
+    report: ArchitectureRow | None,
+) -> dict[str, Any]:
+    """The columns that Tables 2 and 3 share."""
+    return {
+        "architecture": brackets(architecture),
+        "run": run_name(architecture),
+        "parameters": metrics[0]["parameters"],
+        **_ours(metrics, LOSSES),
+        **_compared(metrics, report, LOSSES),
+    }
+
+
+def _path(in_report: bool, in_ours: bool) -> str:
+    if in_report and in_ours:
+        return "both"
+    return "report" if in_report else "ours"
+
+
+def _good(report: ArchitectureRow | None) -> bool | None:
+    """Definition 5.1 applied to the report's own numbers."""
+    if report is None:
+        return None
+    return report.recon <= numbers.GOOD_RECON and report.kl <= numbers.GOOD_KL
+
+
+def _verdict(
+    metrics: Sequence[Mapping[str, Any]],
+    settings: SearchSettings,
+    probe: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Our verdict with its uncertainty; a probe of the search brings its own probability."""
+    measurement = Measurement.from_metrics(metrics, settings.metric)
+    flip = flip_probability(measurement, settings) if probe is None else probe["flip_probability"]
+    return {
+        "good": judge(measurement, settings).good,
+        "recon_se": standard_error(measurement, "recon", Noise()),
+        "kl_se": standard_error(measurement, "kl", Noise()),
+        "flip_probability": flip,
+    }

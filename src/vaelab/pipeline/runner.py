@@ -1,0 +1,293 @@
+"""Training and evaluating one run as files: idempotent, resumable, verified.
+
+A run whose checkpoint carries the fingerprint that is asked for, and whose bytes are those
+its provenance records, is never trained again, whatever made the workflow ask. The same
+holds for its evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vaelab.data import Dataset, load
+from vaelab.evaluation.evaluator import evaluate
+from vaelab.evaluation.likelihood import likelihood_tables
+from vaelab.models import VAE, VQVAE, build
+from vaelab.results.files import (
+    RunFiles,
+    changed_settings,
+    evaluated,
+    evaluation_files,
+    evaluation_identity,
+    stale,
+)
+from vaelab.results.provenance import git_state, versions
+from vaelab.settings.config import Config
+from vaelab.settings.runs import Run
+from vaelab.settings.spec import RunSpec, fingerprint
+from vaelab.training.device import Compute
+from vaelab.training.lease import compute_with, places
+from vaelab.training.state import load_tensors, save_tensors
+from vaelab.training.termination import end_if_asked, termination
+from vaelab.training.trainer import TrainingResult, train
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import file_sha256, one_at_a_time, read_json, write_json, write_npz, write_rows
+
+Log = Callable[[str], None]
+
+
+def work_on_runs(
+    config: Config,
+    runs: Sequence[Run],
+    *,
+    training: bool = True,
+    evaluation: bool = True,
+    threads: int = 1,
+    log: Log = print,
+) -> None:
+    """Train and evaluate runs, one after another or, on GPUs, as many at once as they have places.
+
+    Runs share nothing but the card: each has its own queue of kernels and its own random numbers,
+    so what comes out does not depend on what ran beside it.
+
+    Args:
+        config: names results, devices and how many runs share a card.
+        runs: what to work on.
+        training: whether to train them.
+        evaluation: whether to evaluate them.
+        threads: CPU threads of each run.
+        log: takes one line of text.
+
+    Raises:
+        VaelabError: a run cannot be trained or evaluated. Runs not yet begun are left out then.
+        SystemExit: the process was asked to end; states are saved.
+    """
+
+    def work(run: Run) -> None:
+        end_if_asked()
+        if training:
+            train_run(config, run, threads=threads, log=log)
+        if evaluation:
+            evaluate_run(config, run, threads=threads, log=log)
+
+    at_once = min(places(config), len(runs))
+    if at_once <= 1:
+        for run in runs:
+            work(run)
+        return
+    for run in runs:
+        # Once for all threads, before any of them asks.
+        _dataset(config, run)
+
+    def attempt(run: Run) -> None:
+        try:
+            work(run)
+        except VaelabError as error:
+            # Said at once: what is under way beside it may take hours yet.
+            log(f"{run.id}: failed: {error}")
+            raise
+
+    # The longest start first, so that none is left for the end.
+    longest_first = sorted(runs, key=lambda run: _kernels(run.spec), reverse=True)
+    with termination(), ThreadPoolExecutor(at_once) as pool:
+        waiting = [pool.submit(attempt, run) for run in longest_first]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _kernels(spec: RunSpec) -> float:
+    """How many kernels a training launches, roughly.
+
+    So long it takes on a card, for which networks as small as these are all the same.
+    """
+    slower = {"aevb": 1.0, "wake_sleep": 1.3, "mcem": 7.0}[spec.method]
+    of_a_step = 350.0 if spec.model == "vqvae" else slower * (30 + 20 * len(spec.hidden))
+    return of_a_step * spec.samples / spec.batch_size
+
+
+def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+    """Train a run unless its verified result is there; write checkpoint, history, provenance.
+
+    Raises:
+        VaelabError: unusable data, a diverged training, or `require_cached` and no result.
+    """
+    files = RunFiles(config.folder, run.id)
+    dataset = _dataset(config, run)
+    identity = fingerprint(run.spec, run.seed, dataset.sha256)
+    reason = stale(files, run, identity)
+    if reason is not None:
+        if config.require_cached:
+            raise VaelabError(
+                f"{run.id} would have to be trained ({reason}), but require_cached is on"
+            )
+        # A training orphaned by a killed workflow may still be at work on the same run.
+        with one_at_a_time(files.text(""), log, meanwhile=end_if_asked):
+            reason = stale(files, run, identity)
+            if reason is not None:
+                log(f"{run.id}: training, because {reason}")
+                _train_and_store(config, run, files, dataset, threads, log)
+                return
+    log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
+    kept = [files.checkpoint, files.text("history.csv"), files.text("provenance.json")]
+    for path in kept + ([files.snapshots] if run.spec.snapshots else []):
+        path.touch()
+
+
+def _train_and_store(
+    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
+) -> None:
+    identity = fingerprint(run.spec, run.seed, dataset.sha256)
+    started = time.monotonic()
+
+    def work(compute: Compute) -> tuple[Compute, TrainingResult]:
+        return compute, train(
+            run.id,
+            run.spec,
+            run.seed,
+            dataset,
+            compute,
+            resume=files.resume(compute.kind),
+            resume_seconds=config.checkpoint_seconds,
+            shorter=files.shorter(compute.kind),
+            keep=files.kept(compute.kind) if config.keep_states else None,
+            log=log,
+        )
+
+    compute, result = compute_with(config, threads, work, log)
+    metadata = {"run": run.id, "fingerprint": identity}
+    if result.snapshots is not None:
+        save_tensors(
+            files.snapshots,
+            {"weights": result.snapshots},
+            metadata | {"samples": result.snapshot_samples},
+        )
+    save_tensors(files.checkpoint, result.state, metadata)
+    write_rows(files.text("history.csv"), result.history)
+    write_json(
+        files.text("provenance.json"),
+        {
+            "run": run.id,
+            "fingerprint": identity,
+            "checkpoint_sha256": file_sha256(files.checkpoint),
+            "spec": run.spec.model_dump(mode="json"),
+            "seed": run.seed,
+            "dataset": {
+                "name": dataset.name,
+                "sha256": dataset.sha256,
+                "synthetic": dataset.synthetic,
+            },
+            "git": git_state(config.results),
+            "versions": versions(),
+            "device": compute.device.type,
+            "precision": compute.precision,
+            "threads": threads,
+            "samples": run.spec.samples,
+            "train_seconds": round(result.seconds, 3),
+            "wall_seconds": round(time.monotonic() - started, 3),
+            "core_seconds": round(result.core_seconds, 3),
+        },
+    )
+    for state in files.resumes():
+        state.unlink(missing_ok=True)
+
+
+def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+    """Evaluate a trained run unless this very evaluation is there.
+
+    Raises:
+        VaelabError: the run has not been trained, or as another spec, or its checkpoint is not
+            the one recorded.
+    """
+    files = RunFiles(config.folder, run.id)
+    provenance = read_json(files.text("provenance.json"))
+    changed = changed_settings(run, provenance)
+    if changed:
+        raise VaelabError(
+            f"{run.id} was trained with another {', '.join(changed)}; train it again to evaluate it"
+        )
+    found = file_sha256(files.checkpoint) if files.checkpoint.is_file() else "missing"
+    if found != provenance["checkpoint_sha256"]:
+        raise VaelabError(
+            f"{files.checkpoint}: SHA-256 {found}, but provenance.json records "
+            f"{provenance['checkpoint_sha256']}; delete the checkpoint and train the run again"
+        )
+    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    if evaluated(files, run, identity):
+        log(f"{run.id}: evaluation REUSED")
+        for name in evaluation_files(run):
+            files.text(name).touch()
+        return
+    dataset = _dataset(config, run)
+    started = time.monotonic()
+    snapshots = load_tensors(files.snapshots) if run.spec.snapshots else None
+
+    def work(compute: Compute) -> tuple[Any, ...]:
+        # Anew in each attempt: estimates along the training put other weights into it.
+        model = load_model(files.checkpoint, run)
+        measured = evaluate(run.spec, model, dataset, config.evaluation, compute)
+        if snapshots is None:
+            return measured
+        tensors, metadata = snapshots
+        return *measured, *likelihood_tables(
+            run.spec,
+            model,
+            tensors["weights"],
+            metadata["samples"],
+            dataset,
+            config.likelihood,
+            compute,
+            lambda line: log(f"{run.id}: {line}"),
+        )
+
+    metrics, arrays, *likelihood = compute_with(config, threads, work, log)
+    for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
+        write_rows(files.text(name), rows)
+    write_npz(files.text("arrays.npz"), arrays)
+    # Beside the training's seconds, not among the metrics: those are the same in every repeat.
+    evaluate_seconds = round(time.monotonic() - started, 3)
+    write_json(files.text("provenance.json"), provenance | {"evaluate_seconds": evaluate_seconds})
+    write_json(
+        files.text("metrics.json"),
+        {
+            "run": run.id,
+            "name": run.name,
+            "seed": run.seed,
+            "preset": config.preset,
+            "spec": run.spec.model_dump(mode="json") | {"seed": run.seed},
+            "samples": run.spec.samples,
+            **metrics,
+            "evaluation": identity,
+        },
+    )
+    log(f"{run.id}: evaluated")
+
+
+def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
+    """The network of a run with its trained weights."""
+    tensors, _ = load_tensors(checkpoint)
+    model = build(run.spec)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise VaelabError(f"{checkpoint} does not hold the weights of {run.id}: {error}") from error
+    return model
+
+
+def _dataset(config: Config, run: Run) -> Dataset:
+    return _read_once(
+        run.spec.dataset, Path(config.data.root), config.data.frey.fallback == "synthetic"
+    )
+
+
+@lru_cache(maxsize=2)
+def _read_once(name: str, root: Path, allow_synthetic: bool) -> Dataset:
+    """A dataset, read and verified once for both stages of a run, and for all runs."""
+    return load(name, root, allow_synthetic=allow_synthetic)

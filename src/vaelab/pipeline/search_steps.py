@@ -1,0 +1,117 @@
+"""The search as files: what each step measured, what it asks to be trained next, the answer.
+
+`search/step_<n>.json` holds the architectures measured so far, the probes to train next and,
+in the last step, the answer. A step is a function of the step before and of the metrics of
+the probes that it asked for, so the steps can be repeated, interrupted and resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from vaelab.search.algorithm import (
+    Architecture,
+    Measurement,
+    brackets,
+    decision_log,
+    next_step,
+    run_name,
+)
+from vaelab.search.noise import search_summary
+from vaelab.settings.config import Config
+from vaelab.settings.runs import Runs
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import read_json, write_json
+
+Log = Callable[[str], None]
+
+
+def step_path(config: Config, step: int) -> Path:
+    """File of a step, counted from 0."""
+    return config.folder / "search" / f"step_{step}.json"
+
+
+def measurements(
+    config: Config, runs: Runs, architectures: Iterable[Architecture]
+) -> dict[Architecture, Measurement]:
+    """Recon and kl of evaluated architectures, on the data that the thresholds apply to.
+
+    Raises:
+        VaelabError: one of them has not been evaluated; the message names the file.
+    """
+    return {
+        architecture: Measurement.from_metrics(
+            (
+                read_json(config.folder / "runs" / run_id / "metrics.json")
+                for run_id in runs.ids([run_name(architecture)])
+            ),
+            config.search.metric,
+        )
+        for architecture in architectures
+    }
+
+
+def write_step(config: Config, runs: Runs, step: int, log: Log = print) -> None:
+    """Take in the probes that the step before asked for, and decide what comes next."""
+    measured: list[Architecture] = []
+    if step:
+        before = read_json(step_path(config, step - 1))
+        measured = [tuple(a) for a in before["measured"] + before["probes"]]
+    known = measurements(config, runs, measured)
+    following = next_step(config.search, known)
+    for decision in decision_log(config.search, known):
+        log(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+    answer = None
+    if following.answer is not None:
+        answer = {
+            "architecture": following.answer.architecture,
+            "reason": following.answer.reason,
+        }
+        log(f"answer: {answer}")
+    else:
+        log("next: " + ", ".join(brackets(a) for a in following.probes))
+    write_json(
+        step_path(config, step),
+        {"measured": measured, "probes": following.probes, "answer": answer},
+    )
+
+
+def write_summary(config: Config, runs: Runs, log: Log = print) -> None:
+    """Write decisions.json: the search from its first probe to its answer, with its noise.
+
+    Raises:
+        VaelabError: the search has not ended.
+    """
+    last = _last_step(config)
+    if last is None or last["answer"] is None:
+        raise VaelabError("the search has not ended; run `snakemake --cores 2 table_2`")
+    known = measurements(config, runs, [tuple(a) for a in last["measured"]])
+    shared = [
+        run.spec.architecture
+        for run in (runs.by_id[ids[0]] for name, ids in runs.alias.items() if "arch_" in name)
+    ]
+    summary = search_summary(config.search, known, shared)
+    write_json(config.folder / "search" / "decisions.json", summary)
+    log(f"answer: {summary['answer']}")
+
+
+def print_decisions(config: Config, runs: Runs, log: Log = print) -> None:
+    """Print the decisions that the finished steps allow."""
+    last = _last_step(config)
+    if last is None:
+        raise VaelabError("no step of the search is there; run `snakemake --cores 2 table_2`")
+    known = measurements(config, runs, [tuple(a) for a in last["measured"]])
+    for decision in decision_log(config.search, known):
+        log(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+    log(f"answer: {last['answer']}" if last["answer"] else f"next: {last['probes']}")
+
+
+def _last_step(config: Config) -> dict[str, Any] | None:
+    """The last step on disk, or None."""
+    step, content = 0, None
+    while (path := step_path(config, step)).is_file():
+        content = read_json(path)
+        step += 1
+    return content

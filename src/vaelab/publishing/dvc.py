@@ -1,0 +1,91 @@
+"""The dvc command, one call at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaelab.util.errors import VaelabError
+
+# What a failure leaves behind.
+UNCHANGED = "Nothing here was changed"
+AGAIN = "Nothing is lost, give the command again"
+
+# Locked by `restore` and `publish`: of two DVC commands at once, one fails on DVC's own lock.
+LOCKED_FOLDER = Path(".dvc")
+
+
+def default_remote() -> str | None:
+    """Name of the remote that is configured as the default, if one is."""
+    done = _dvc("config", "core.remote")
+    return done.stdout.strip() or None
+
+
+def pull(folder: Path) -> None:
+    """Bring what the pointers under a folder point to, as far as the remote has it.
+
+    Raises:
+        VaelabError: DVC failed for another reason than missing content.
+    """
+    _check(
+        _dvc("pull", "--allow-missing", "--recursive", str(folder)), "bring the content", UNCHANGED
+    )
+
+
+def add(paths: Sequence[Path]) -> None:
+    """Put files and folders under DVC in one call; their dates stay as they are.
+
+    Raises:
+        VaelabError: DVC failed.
+    """
+    _check(_dvc("add", "--no-relink", *map(str, paths)), "take the files", AGAIN)
+
+
+def push(pointers: Sequence[Path]) -> None:
+    """Send what pointers point to.
+
+    Raises:
+        VaelabError: DVC failed.
+    """
+    _check(_dvc("push", *map(str, pointers)), "send the content", AGAIN)
+
+
+def _executable() -> str:
+    """DVC in the environment of its own that `make restore` makes, or any that is on PATH.
+
+    Of its own, because it asks for older versions of some packages than the workflow's.
+    """
+    own = Path(sys.prefix) / "dvc" / "bin" / "dvc"
+    found = str(own) if own.is_file() else shutil.which("dvc")
+    if found is None:
+        raise VaelabError(
+            "DVC is not installed; `make restore` and `make publish` install it by themselves, "
+            "`make setup-dvc` does only that"
+        )
+    return found
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_executable(), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+        check=False,
+    )
+
+
+def _check(done: subprocess.CompletedProcess[str], task: str, state: str) -> None:
+    if done.returncode:
+        said = re.findall(r"^(?:ERROR|WARNING): (.*)", done.stderr, flags=re.MULTILINE)
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        reason = "; ".join(said) or last[0]
+        raise VaelabError(
+            f"DVC could not {task} (remote {default_remote()!r}): {reason}\n"
+            f"{state}; `dvc remote list` shows where the remote is."
+        )

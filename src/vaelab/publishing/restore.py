@@ -1,0 +1,246 @@
+"""`vaelab restore`: bring published weights, arrays and datasets here, verified.
+
+Everything is pulled into a folder beside the tree and verified there. Files are then renamed
+into place, run by run; given again after a kill, the command goes on. Snakemake is told last: it
+would otherwise not know with which settings the runs were trained, and so not notice a change.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from vaelab.data import DATASETS, verify_dataset
+from vaelab.data.pointers import pointer_path
+from vaelab.data.store import SourceRecord, write_record
+from vaelab.publishing import dvc
+from vaelab.publishing.publication import (
+    Publication,
+    expected_fingerprint,
+    pinned_datasets,
+    run_folders,
+    weight_files,
+)
+from vaelab.results.files import (
+    RunFiles,
+    changed_settings,
+    classifier_file,
+    evaluated,
+    evaluation_identity,
+    stale,
+)
+from vaelab.settings.config import Config
+from vaelab.settings.runs import Run, Runs
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import file_sha256, one_at_a_time, read_json
+
+# Where pulled files wait; in the project, for DVC works nowhere else.
+STAGE = Path(".restore")
+SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
+# There from before the first file is put in place until Snakemake has been told.
+UNTOLD = Path(".snakemake", "restored-untold")
+
+Log = Callable[[str], None]
+
+
+def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
+    """Bring what is published of a preset, and the datasets, as far as they are not here.
+
+    What is missing at the remote, or stale against the current settings, is named and left to
+    the workflow.
+
+    Raises:
+        VaelabError: damaged content (all of it is named, nothing is restored), DVC failed, or
+            Snakemake is at work here.
+    """
+    if SNAKEMAKE_LOCKS.is_dir() and any(SNAKEMAKE_LOCKS.iterdir()):
+        raise VaelabError(
+            "Snakemake is at work in this folder, or was killed; wait for it, or give "
+            "`snakemake --unlock`"
+        )
+    with one_at_a_time(dvc.LOCKED_FOLDER, log):
+        datasets = pinned_datasets(config, verified=False)
+        pointers = [
+            *config.folder.glob("checkpoints.dvc"),
+            *config.folder.glob("runs/*/arrays.npz.dvc"),
+        ]
+        publication = Publication.read(config.folder) if pointers else None
+        if publication is None:
+            log(f"{config.preset}: no results of it are published here; the workflow will train")
+        remote = dvc.default_remote()
+        if remote is None:
+            log("DVC has no default remote, so nothing is restored; the workflow will train")
+            return
+        # As DVC names it: from the project's root, where the stage is as well.
+        root = Path(os.path.relpath(config.data.root))
+        pointers += [pointer_path(DATASETS[name], root) for name in datasets]
+        with _staged(pointers):
+            dvc.pull(STAGE)
+            _refuse_damaged(root, datasets, config.folder, publication)
+            _restore_datasets(root, datasets, log)
+            if publication is not None:
+                _restore_results(config, runs, publication, remote, log)
+
+
+@contextmanager
+def _staged(pointers: Sequence[Path]) -> Iterator[None]:
+    """Copy pointers to the stage, where DVC will put what they point to; clear it in the end."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    try:
+        STAGE.mkdir()
+        for pointer in pointers:
+            (STAGE / pointer).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(pointer, STAGE / pointer)
+        yield
+    finally:
+        shutil.rmtree(STAGE, ignore_errors=True)
+
+
+def _refuse_damaged(
+    root: Path, datasets: Sequence[str], folder: Path, publication: Publication | None
+) -> None:
+    """Compare all that was pulled with what was published, before any of it is put in place."""
+    states = [state for name in datasets for state in verify_dataset(name, STAGE / root)]
+    problems = [state.problem for state in states if state.state == "corrupt"]
+    for path, published in publication.sha256.items() if publication else ():
+        staged = STAGE / folder / path
+        if staged.is_file() and (found := file_sha256(staged)) != published:
+            problems.append(f"{folder / path}: has SHA-256 {found}, published was {published}")
+    if problems:
+        raise VaelabError(
+            "What DVC brought is damaged, so nothing was restored:\n  "
+            + "\n  ".join(problems)
+            + "\nDelete .dvc/cache, which only holds copies, and restore again. If that does not "
+            "help, the remote is damaged: publish again from where the results are good."
+        )
+
+
+def _restore_datasets(root: Path, names: Sequence[str], log: Log) -> None:
+    for name in names:
+        dataset = DATASETS[name]
+        if not all((STAGE / root / file.path).is_file() for file in dataset.files):
+            log(f"{name}: not at the remote; the workflow will fetch it from its sources")
+            continue
+        for file in dataset.files:
+            _place(root / file.path)
+        origins = {file.name: "DVC remote" for file in dataset.files}
+        write_record(dataset, root, SourceRecord(name, dataset.sha256, False, origins))
+        log(f"{name}: restored")
+
+
+def _restore_results(
+    config: Config,
+    runs: Runs,
+    publication: Publication,
+    remote: str,
+    log: Log,
+) -> None:
+    folder = config.folder
+    if not any((STAGE / folder / path).is_file() for path in publication.sha256):
+        log(f"{config.preset}: the remote {remote!r} has nothing of it; the workflow will train")
+        return
+    interrupted = UNTOLD.exists()
+    UNTOLD.parent.mkdir(exist_ok=True)
+    UNTOLD.touch()
+    placed, whole = 0, []
+    for run_id in sorted({*runs.by_id, *run_folders(folder)}):
+        usable, problem = _usable(config, runs, publication, run_id)
+        if problem:
+            log(problem)
+        placed += sum(_place(path) for path in usable)
+        if usable and _is_whole(config, runs.run(run_id)):
+            whole.append(run_id)
+    targets = [RunFiles(folder, run_id).checkpoint for run_id in whole]
+    usable, problem = _usable_classifier(config, publication)
+    if problem:
+        log(problem)
+    placed += sum(_place(path) for path in usable)
+    if placed or interrupted:
+        _tell_snakemake(config, [*targets, *usable])
+    UNTOLD.unlink()
+    log(f"{config.preset}: {len(whole)} runs are as published, {placed} files were restored")
+
+
+def _usable(
+    config: Config, runs: Runs, publication: Publication, run_id: str
+) -> tuple[list[Path], str | None]:
+    """Files of a run to be put in place, and what is wrong with the others."""
+    files = RunFiles(config.folder, run_id)
+    arrays = files.text("arrays.npz")
+    try:
+        run = runs.run(run_id)
+    except VaelabError:
+        return [], f"stale: {run_id} is no longer a run of {config.runs}"
+    try:
+        provenance = read_json(files.text("provenance.json"))
+        metrics = read_json(files.text("metrics.json"))
+    except VaelabError as error:
+        return [], f"missing: {run_id} is not published ({error}); it will be trained"
+    if provenance["fingerprint"] != expected_fingerprint(config, run, provenance):
+        changed = changed_settings(run, provenance)
+        what = f"another {', '.join(changed)}" if changed else "another seed, data or code"
+        return [], f"stale: {run_id} was published with {what}; it will be trained again"
+    absent = [p for p in (*weight_files(files, run), arrays) if not (STAGE / p).is_file()]
+    if absent:
+        names = ", ".join(map(str, absent))
+        return [], f"missing: {names}: not at the remote; {run_id} will be trained"
+    held = publication.sha256.get(files.checkpoint.relative_to(config.folder).as_posix())
+    if held != provenance["checkpoint_sha256"]:
+        return [], f"kept: {run_id} was trained here and differs from what is published"
+    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    if metrics.get("evaluation") != identity:
+        return (
+            weight_files(files, run),
+            f"stale: {run_id} was published with other evaluation settings; it will be evaluated "
+            "again",
+        )
+    return [*weight_files(files, run), arrays], None
+
+
+def _usable_classifier(config: Config, publication: Publication) -> tuple[list[Path], str | None]:
+    path = classifier_file(config.folder)
+    if publication.classifier != config.classifier.model_dump(mode="json"):
+        return [], "stale: the classifier was published with other settings; it will be trained"
+    if not (STAGE / path).is_file():
+        return [], f"missing: {path}: not at the remote; the classifier will be trained"
+    return [path], None
+
+
+def _is_whole(config: Config, run: Run) -> bool:
+    """Whether the workflow would find nothing to do for a run."""
+    files = RunFiles(config.folder, run.id)
+    provenance = read_json(files.text("provenance.json"))
+    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    return stale(files, run, provenance["fingerprint"]) is None and evaluated(files, run, identity)
+
+
+def _place(path: Path) -> bool:
+    """Rename a file from the stage to its place, unless the same is there."""
+    if path.is_file() and file_sha256(path) == file_sha256(STAGE / path):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (STAGE / path).replace(path)
+    return True
+
+
+def _tell_snakemake(config: Config, targets: Sequence[Path]) -> None:
+    """Record settings and time of restored outputs as if their rules had just been run.
+
+    The new times also make tables and figures outdated, so that they are made again.
+    """
+    settings = STAGE / "config.yaml"
+    settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    command = [sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1"]
+    command += ["--configfile", str(settings), "--", *map(str, targets)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise VaelabError(f"Snakemake could not record what was restored:\n{done.stdout.strip()}")

@@ -1,0 +1,1 @@
+"""The files of a run and of a preset, and how they are read."""

@@ -1,0 +1,115 @@
+"""The files of a run, and whether they are the result that is asked for. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaelab.settings.config import Config
+from vaelab.settings.runs import Run
+from vaelab.settings.spec import EVALUATION_SCHEMA
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import file_sha256, read_json
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of one run under results/<preset>."""
+
+    folder: Path
+    run_id: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights."""
+        return self.folder / "checkpoints" / f"{self.run_id}.safetensors"
+
+    @property
+    def snapshots(self) -> Path:
+        """Weights along the training (likelihood runs only)."""
+        return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
+
+    def resume(self, kind: str) -> Path:
+        """State of a training under way on one kind of device ("cpu-bf16").
+
+        Undeclared to Snakemake, so that a rerun keeps it. A training that is moved to another
+        device, where it has to start anew, leaves the state of the first alone.
+        """
+        return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.{kind}.safetensors"
+
+    def resumes(self) -> list[Path]:
+        """The states of the training under way, of any device, that are there."""
+        pattern = self.resume("*")
+        return sorted(pattern.parent.glob(pattern.name))
+
+    def kept(self, kind: str) -> Path:
+        """State at the end of a training on one kind of device, for one with a larger budget."""
+        return self.folder / "states" / f"{self.run_id}.{kind}.safetensors"
+
+    def shorter(self, kind: str) -> list[Path]:
+        """Kept states of the run, of this and other presets."""
+        kept = self.kept(kind)
+        return sorted(self.folder.parent.glob(f"*/{kept.parent.name}/{kept.name}"))
+
+    def text(self, name: str) -> Path:
+        """A file of results/<preset>/runs/<run>."""
+        return self.folder / "runs" / self.run_id / name
+
+
+def classifier_file(folder: Path) -> Path:
+    """Weights of the digit classifier that judges the images of a preset."""
+    return folder / "checkpoints" / "classifier.safetensors"
+
+
+def changed_settings(run: Run, provenance: Mapping[str, Any]) -> list[str]:
+    """Fields of a run's specification that are not as it was trained with."""
+    spec = run.spec.model_dump(mode="json")
+    return [key for key in spec if provenance["spec"].get(key) != spec[key]]
+
+
+def stale(files: RunFiles, run: Run, identity: str) -> str | None:
+    """Why the run's files are not the result that is asked for; None when they are."""
+    try:
+        provenance = read_json(files.text("provenance.json"))
+    except VaelabError:
+        return "it has not been trained"
+    if provenance.get("fingerprint") != identity:
+        return "its fingerprint changed"
+    if not files.checkpoint.is_file():
+        return "its checkpoint is missing"
+    if file_sha256(files.checkpoint) != provenance.get("checkpoint_sha256"):
+        return "its checkpoint is not the one its provenance records"
+    if not files.text("history.csv").is_file():
+        return "its history is missing"
+    if run.spec.snapshots and not files.snapshots.is_file():
+        return "its snapshots are missing"
+    return None
+
+
+def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str:
+    """SHA-256 over all that determines the evaluation of a checkpoint."""
+    settings = config.evaluation.model_dump(mode="json")
+    if run.spec.snapshots:
+        settings |= config.likelihood.model_dump(mode="json")
+    parts = [EVALUATION_SCHEMA, checkpoint_sha256, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """Names of the files that the evaluation of a run writes."""
+    names = ["metrics.json", "arrays.npz"]
+    return names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.snapshots else names
+
+
+def evaluated(files: RunFiles, run: Run, identity: str) -> bool:
+    """Whether the run's files are the evaluation that is asked for."""
+    try:
+        metrics = read_json(files.text("metrics.json"))
+    except VaelabError:
+        return False
+    there = all(files.text(name).is_file() for name in evaluation_files(run))
+    return there and metrics.get("evaluation") == identity

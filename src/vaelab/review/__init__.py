@@ -1,6 +1,0 @@
-"""The results page: one self-contained HTML file that a reviewer opens from disk."""
-
-from vaelab.review.collect import write_page
-from vaelab.review.page import build_page
-
-__all__ = ["build_page", "write_page"]

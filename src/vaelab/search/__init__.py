@@ -1,0 +1,1 @@
+"""The search for the minimal architecture, and how sure its decisions are."""

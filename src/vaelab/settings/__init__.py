@@ -1,0 +1,1 @@
+"""Settings: the configuration, run specifications, the run table, their schemas."""

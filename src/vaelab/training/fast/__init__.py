@@ -1,0 +1,1 @@
+"""What exists for speed alone; each part has a plain twin that tests hold it to."""

@@ -1,0 +1,251 @@
+"""Gradients of a training objective with respect to the flat parameters.
+
+Two ways with one interface. `AutogradGradients` differentiates the readable objective and
+serves every model. `FusedGradients` is the fast path of the MLP VAEs: forward and backward
+written out on preallocated weights in the compute type, without a graph. A test holds the
+second to the first. `baselines` builds other training algorithms on the second.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from vaelab.models.mlp import MLP
+from vaelab.models.objectives import elbo_terms, vq_terms
+from vaelab.models.vae import FIXED_VARIANCE, VAE
+from vaelab.models.vqvae import VQVAE
+from vaelab.training.fast.flat import FlatParameters
+
+
+class Gradients(ABC):
+    """A training algorithm: what it draws for a batch, and the gradients it then follows.
+
+    Every batch of one size takes the same operations, and none waits for a value of another, so
+    that CUDA graphs can repeat them.
+
+    Attributes:
+        updates: optimiser steps that each batch gets, all with what was drawn for it.
+        state: tensors that a resumed training needs beside the weights; changed in place.
+    """
+
+    updates: int = 1
+
+    def __init__(self, flat: FlatParameters) -> None:
+        self.flat = flat
+        self.state: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random about a batch, drawn at the present weights.
+
+        Args:
+            x: images (B, P).
+            index: their numbers (B,) in the training set.
+            generator: source of every random number.
+        """
+
+    @abstractmethod
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
+        """Write the gradient of the mean objective of a batch to `flat.compute_grad`.
+
+        Args:
+            x: images (B, P).
+            c: conditions (B, condition_dim) or None.
+            *drawn: what `draw` returned.
+        """
+
+
+def standard_normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Noise (rows, columns) on the generator's device."""
+    return torch.randn((rows, columns), generator=generator, device=generator.device)
+
+
+class AutogradGradients(Gradients):
+    """The objective as the modules state it, differentiated by autograd."""
+
+    def __init__(
+        self, model: VAE | VQVAE, flat: FlatParameters, beta: float, dtype: torch.dtype
+    ) -> None:
+        super().__init__(flat)
+        self.model, self.beta, self.dtype = model, beta, dtype
+
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Noise (B, d) of the latents; nothing for a VQ-VAE, whose encoder is deterministic."""
+        if isinstance(self.model, VQVAE):
+            return ()
+        return (standard_normal(len(x), self.model.latent_dim, generator),)
+
+    def loss(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> Tensor:
+        """Mean objective of the batch."""
+        x = x.float()
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            if isinstance(self.model, VQVAE):
+                return vq_terms(self.model, x, self.beta)[0].objective()
+            return elbo_terms(self.model, x, c, *drawn).objective(self.beta).mean()
+
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
+        """See `Gradients`."""
+        self.flat.master.grad.zero_()
+        with torch.enable_grad():
+            self.loss(x, c, *drawn).backward()
+
+
+class _Activation:
+    """An activation and its backward pass, both in place where they can."""
+
+    def __init__(self, name: str) -> None:
+        self.forward: Callable[[Tensor], Tensor]
+        self.backward: Callable[[Tensor, Tensor], Tensor]
+        if name == "relu":
+            self.forward = torch.relu_
+            self.backward = lambda dy, y: torch.ops.aten.threshold_backward(dy, y, 0)
+        else:
+            self.forward = torch.tanh_
+            self.backward = torch.ops.aten.tanh_backward
+
+
+class _FusedMLP:
+    """Forward and backward of the layers of one MLP, on their views in the flat buffers."""
+
+    def __init__(self, name: str, mlp: MLP, flat: FlatParameters, *, skip: int = 0) -> None:
+        prefixes = [f"{name}.layers.{i}" for i in range(skip, len(mlp.layers))]
+        self.weights = [flat.weights[f"{p}.weight"] for p in prefixes]
+        self.biases = [flat.weights[f"{p}.bias"] for p in prefixes]
+        self.weight_grads = [flat.gradients[f"{p}.weight"] for p in prefixes]
+        self.bias_grads = [flat.gradients[f"{p}.bias"] for p in prefixes]
+        self.activation = _Activation(mlp.activation)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The inputs of every layer and, last, the output."""
+        values = [x]
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            y = linear(values[-1], weight, bias)
+            values.append(y if i == len(self.weights) - 1 else self.activation.forward(y))
+        return values
+
+    def backward(
+        self, dy: Tensor, values: list[Tensor], *, need_dx: bool, need_weights: bool = True
+    ) -> Tensor:
+        """Write the weight gradients; return the gradient of the input where it is needed."""
+        for i in reversed(range(len(self.weights))):
+            if need_weights:
+                torch.mm(dy.t(), values[i], out=self.weight_grads[i])
+                torch.sum(dy, 0, out=self.bias_grads[i])
+            if i or need_dx:
+                dy = torch.mm(dy, self.weights[i])
+            if i:
+                dy = self.activation.backward(dy, values[i])
+        return dy
+
+
+class _FusedEncoder:
+    """Forward and backward of an encoder, whose trunks have their first layers in one product."""
+
+    def __init__(self, model: VAE, flat: FlatParameters) -> None:
+        self.weight, self.bias = flat.first_layer(flat.compute)
+        self.weight_grad, self.bias_grad = flat.first_layer(flat.compute_grad)
+        trunks = {name: getattr(model, name) for name in model.trunks}
+        self.activation = _Activation(next(iter(trunks.values())).activation)
+        # Without hidden layers the first layer is the last.
+        self.upper = [
+            _FusedMLP(name, mlp, flat, skip=1)
+            for name, mlp in trunks.items()
+            if len(mlp.layers) > 1
+        ]
+
+    def forward(self, x: Tensor) -> tuple[list[list[Tensor]], Tensor]:
+        """What `backward` needs, and mean and log-variance side by side (B, 2 d)."""
+        y = linear(x, self.weight, self.bias)
+        if not self.upper:
+            return [[x]], y
+        y = self.activation.forward(y)
+        width = y.shape[-1] // len(self.upper)
+        values = [
+            trunk.forward(part) for trunk, part in zip(self.upper, y.split(width, -1), strict=True)
+        ]
+        return [[x, y], *values], torch.cat([v[-1] for v in values], -1)
+
+    def backward(self, dy: Tensor, values: list[list[Tensor]]) -> None:
+        """Write the weight gradients, from those of mean and log-variance (B, 2 d)."""
+        (x, *first), *upper = values
+        if self.upper:
+            heads = dy.split(dy.shape[-1] // len(self.upper), -1)
+            parts = [
+                trunk.backward(head, v, need_dx=True)
+                for trunk, head, v in zip(self.upper, heads, upper, strict=True)
+            ]
+            dy = self.activation.backward(torch.cat(parts, -1), *first)
+        torch.mm(dy.t(), x, out=self.weight_grad)
+        torch.sum(dy, 0, out=self.bias_grad)
+
+
+class FusedGradients(Gradients):
+    """The fast path of `elbo_terms(...).objective(beta).mean()` for a `VAE`.
+
+    Everything of the size of the latent space is float32, as are the output errors; products
+    are in the compute type.
+    """
+
+    def __init__(self, model: VAE, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
+        super().__init__(flat)
+        self.beta, self.dtype = beta, dtype
+        self.latent_dim, self.likelihood = model.latent_dim, model.likelihood
+        self.encoder = _FusedEncoder(model, flat)
+        self.decoder = _FusedMLP("decoder", model.decoder, flat)
+
+    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Noise (B, d) of the latents."""
+        return (standard_normal(len(x), self.latent_dim, generator),)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
+        """See `Gradients`."""
+        batch, d = len(x), self.latent_dim
+        (eps,) = drawn
+        encoded, mean, log_var = self.encode(x, c)
+        sd = torch.exp(0.5 * log_var)
+        z = mean + sd * eps
+        latent = z if c is None else torch.cat([z, c], -1)
+
+        decoded = self.decoder.forward(latent.to(self.dtype))
+        error = self.output_error(decoded[-1].float(), x).mul_(1.0 / batch)
+        dz = self.decoder.backward(error.to(self.dtype), decoded, need_dx=True)[:, :d].float()
+
+        weight = self.beta / batch
+        d_mean = dz + weight * mean
+        d_log_var = 0.5 * (dz * eps * sd + weight * (log_var.exp() - 1.0))
+        self.backward_encoder(encoded, d_mean, d_log_var)
+
+    def encode(self, x: Tensor, c: Tensor | None) -> tuple[list[list[Tensor]], Tensor, Tensor]:
+        """What `encoder.backward` needs, and mean and log-variance (B, d) of q(z|x, c)."""
+        inputs = x.to(self.dtype)
+        if c is not None:
+            inputs = torch.cat([inputs, c.to(self.dtype)], -1)
+        encoded, heads = self.encoder.forward(inputs)
+        heads = heads.float()
+        return encoded, heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+
+    def backward_encoder(
+        self, encoded: list[list[Tensor]], d_mean: Tensor, d_log_var: Tensor
+    ) -> None:
+        """Write the encoder's gradients, from those of mean and log-variance (B, d)."""
+        self.encoder.backward(torch.cat([d_mean, d_log_var], -1).to(self.dtype), encoded)
+
+    def output_error(self, out: Tensor, x: Tensor) -> Tensor:
+        """Derivative of -log p(x|z) with respect to the decoder's output, (B, outputs)."""
+        if self.likelihood == "bernoulli":
+            # Both float32: a subtraction of mixed types is not vectorised.
+            return out.sigmoid_().sub_(x.float())
+        mean_logits, log_var = out.chunk(2, -1) if self.likelihood == "gaussian" else (out, None)
+        mean = torch.sigmoid(mean_logits)
+        precision = torch.exp(-log_var) if log_var is not None else 1.0 / FIXED_VARIANCE
+        residual = mean - x
+        d_logits = residual * precision * mean * (1.0 - mean)
+        if log_var is None:
+            return d_logits
+        return torch.cat([d_logits, 0.5 * (1.0 - residual.square() * precision)], -1)

@@ -1,0 +1,323 @@
+"""Tables: arithmetic, rows, and what their Markdown twins show."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from result_folders import alias, losses, write_run, write_runs
+from vaelab.original import numbers
+from vaelab.output.tables import (
+    TABLE_RUNS,
+    TABLES,
+    likelihood_table,
+    markdown,
+    table_1,
+    table_2,
+    table_3,
+    write_table,
+)
+from vaelab.results.reader import Results, grouped
+from vaelab.settings.config import SearchSettings
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import write_csv, write_json
+
+VQ = {"mse": 0.0061, "embedding": 0.015, "objective": 0.0211, "perplexity": 9.0, "images": 10_000}
+
+
+def row(frame: pd.DataFrame, run: str) -> pd.Series:
+    found = frame[frame["run"] == run]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> Results:
+    """The runs of Table 1, one seed."""
+    folder = tmp_path / "quick"
+    nll = {"nll_images": 1000, "nll_z_samples": 100}
+    for name, recon, kl, beta in (
+        ("vae", 116.3, 9.5, 1),
+        ("bvae_beta2", 117.0, 7.5, 2),
+        ("bvae_beta5", 126.0, 5.0, 5),
+        ("cvae_onehot", 106.0, 7.0, 1),
+        ("cvae_scalar", 112.0, 8.0, 1),
+    ):
+        write_run(
+            folder,
+            name,
+            train=losses(recon, kl, beta),
+            test=losses(recon + 4, kl, beta, nll=recon + kl + 1, nll_se=0.9, **nll),
+            spec={"beta": beta},
+        )
+    write_run(folder, "vqvae", train=VQ, test=VQ, samples=120_000)
+    return Results(folder, alias(TABLE_RUNS[1]))
+
+
+def test_table_1_compares_training_losses_with_the_report(benchmarks: Results) -> None:
+    vae = row(table_1(benchmarks), "vae")
+    expected = {
+        "train_recon": 116.3,
+        "train_recon_spread": 0.3,
+        "train_kl": 9.5,
+        "train_neg_elbo": 125.8,
+        "train_neg_elbo_spread": 0.4,
+        "test_recon": 120.3,
+        "test_neg_elbo": 129.8,
+        "test_nll": 126.8,
+        "test_nll_spread": 0.9,
+        "report_recon": 115.1,
+        "report_kl": 9.1,
+        "report_neg_elbo": 124.2,
+        "report_objective": 124.2,
+        "diff_recon": 1.2,
+        "diff_kl": 0.4,
+        "diff_neg_elbo": 1.6,
+        "diff_neg_elbo_percent": 160 / 124.2,
+    }
+    for column, value in expected.items():
+        assert vae[column] == pytest.approx(value), column
+    # One seed has a standard error over images where one was measured, else none.
+    assert np.isnan(vae["train_kl_spread"])
+    assert vae["spread"] == "se over images"
+
+
+def test_table_1_keeps_objective_and_negative_elbo_apart(benchmarks: Results) -> None:
+    bvae = row(table_1(benchmarks), "bvae_beta2")
+    assert bvae["train_neg_elbo"] == 124.5
+    assert bvae["train_objective"] == 132.0
+    # The report prints 131.7 as "ELBO loss"; its recon and KL add to 123.9.
+    assert bvae["report_objective"] == 131.7
+    assert bvae["report_neg_elbo"] == pytest.approx(123.9)
+    assert bvae["diff_objective"] == pytest.approx(0.3)
+    assert bvae["diff_neg_elbo"] == pytest.approx(0.6)
+
+
+def test_table_1_compares_no_model_that_the_report_has_no_numbers_for(benchmarks: Results) -> None:
+    frame = table_1(benchmarks)
+    assert list(frame["run"]) == [
+        "vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae",
+    ]  # fmt: skip
+    assert list(frame["in_report"]) == [True, True, False, True, False, False]
+    report = [c for c in frame if c.startswith(("report_", "diff_"))]
+    assert len(report) == 10
+    assert row(frame, "vae")["report_minutes"] == 150
+    for run in ("bvae_beta5", "cvae_scalar", "vqvae"):
+        assert row(frame, run)[report].isna().all()
+    beta_5 = row(frame, "bvae_beta5")
+    assert beta_5["train_objective"] == 151
+    assert beta_5["beta"] == 5
+
+
+def test_table_1_shows_the_vq_vae_by_squared_error_alone(benchmarks: Results) -> None:
+    frame = table_1(benchmarks)
+    vq = row(frame, "vqvae")
+    assert vq["test_mse"] == 0.0061
+    losses_of_it = [c for c in frame if c.startswith(("train_", "test_")) and "mse" not in c]
+    assert vq[losses_of_it].isna().all()
+
+
+def test_several_seeds_give_mean_and_sample_standard_deviation(tmp_path: Path) -> None:
+    folder = tmp_path / "modern"
+    for name in TABLE_RUNS[1]:
+        for seed, recon in enumerate((110.0, 112.0, 120.0)):
+            both = VQ if name == "vqvae" else losses(recon, 9.0 + seed, nll=recon, nll_se=0.9)
+            more = {} if name == "vqvae" else {"nll_images": 100, "nll_z_samples": 50}
+            write_run(folder, name, seed, train=both, test={**both, **more})
+    frame = table_1(Results(folder, alias(TABLE_RUNS[1], (0, 1, 2))))
+    vae = row(frame, "vae")
+    assert vae["seeds"] == 3
+    assert vae["spread"] == "sd over seeds"
+    assert vae["train_recon"] == 114
+    assert vae["train_recon_spread"] == pytest.approx(np.sqrt(28))
+    assert vae["train_kl_spread"] == pytest.approx(1)
+    assert vae["test_nll_spread"] == pytest.approx(np.sqrt(28))
+    assert vae["diff_recon"] == pytest.approx(114 - 115.1)
+    text = markdown(frame)
+    assert "| 114.0 ± 5.3 | 10.0 ± 1.0 |" in text
+    assert "± is the standard deviation over 3 seeds" in text
+
+
+def searched(folder: Path, probes: list[tuple[list[int], float]], **settings: object) -> None:
+    """Write the log of a search that made the given probes, each with its flip probability."""
+    log = {
+        "settings": SearchSettings(**settings).model_dump(mode="json"),
+        "answer": {"finished": True, "architecture": probes[-1][0]},
+        "probes": [{"architecture": a, "flip_probability": flip} for a, flip in probes],
+    }
+    write_json(folder / "search/decisions.json", log)
+
+
+def test_table_2_has_the_reports_17_rows_in_its_order(tmp_path: Path) -> None:
+    frame = table_2(write_runs(tmp_path / "quick", TABLE_RUNS[2]))
+    assert list(frame["step"]) == list(range(1, 18))
+    assert list(frame["architecture"][:3]) == ["[500, 500, 3]", "[500, 251, 3]", "[500, 376, 3]"]
+    assert frame["architecture"][16] == "[324, 284, 3]"
+    assert set(frame["path"]) == {"report"}
+    assert frame["our_step"].isna().all()
+    rows = numbers.TABLE_2
+    np.testing.assert_allclose(frame["report_recon"], [r.recon for r in rows])
+    np.testing.assert_allclose(frame["diff_kl"], [9.0 - r.kl for r in rows])
+    assert list(frame["report_good"]) == [n not in (2, 5, 9, 13, 14) for n in range(1, 18)]
+
+
+def test_table_2_marks_whose_path_a_probe_is_on(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    results = write_runs(folder, TABLE_RUNS[2])
+    write_run(folder, "arch_500_3", train=losses(130.0, 7.0))
+    write_run(folder, "arch_430_270_3", train=losses(119.0, 9.0))
+    probes = [([500, 3], 0.01), ([500, 500, 3], 0.02), ([430, 270, 3], 0.375)]
+    searched(folder, probes)
+    frame = table_2(results)
+    assert len(frame) == 19
+    assert list(frame["run"][17:]) == ["arch_500_3", "arch_430_270_3"]
+    both, own, new = (row(frame, run) for run in ("arch_500_500_3", "arch_500_3", "arch_430_270_3"))
+    assert (both["path"], both["step"], both["our_step"]) == ("both", 1, 2)
+    assert (own["path"], own["our_step"]) == ("ours", 1)
+    assert pd.isna(own["step"])
+    # The report trained [500, 3] for its Table 3; nobody but us trained the other.
+    assert own["report_recon"] == 130.7
+    assert own["diff_recon"] == pytest.approx(-0.7)
+    assert np.isnan(new["report_recon"])
+    assert new["report_good"] is None
+    assert new["flip_probability"] == 0.375
+    assert list(frame["path"]).count("report") == 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "good"),
+    [
+        ({}, True),
+        ({"recon": 118.0}, False),
+        ({"kl": 8.0}, False),
+        ({"metric": "test"}, False),
+    ],
+)
+def test_table_2_judges_by_the_searchs_settings(
+    tmp_path: Path, settings: dict[str, object], good: bool
+) -> None:
+    folder = tmp_path / "quick"
+    results = write_runs(folder, TABLE_RUNS[2])
+    write_run(folder, "arch_500_500_3", train=losses(119.0, 9.0), test=losses(121.0, 9.0))
+    searched(folder, [([500, 500, 3], 0.0)], **settings)
+    assert row(table_2(results), "arch_500_500_3")["good"] == good
+
+
+def test_table_2_gives_the_noise_of_each_verdict(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    write_runs(folder, TABLE_RUNS[2], seeds=(0, 1))
+    for seed, recon in enumerate((119.0, 121.0)):
+        write_run(folder, "arch_500_251_3", seed, train=losses(recon, 5.0))
+    frame = table_2(Results(folder, alias(TABLE_RUNS[2], (0, 1))))
+    on_the_edge = row(frame, "arch_500_251_3")
+    assert on_the_edge["recon_se"] == pytest.approx(1.0)
+    assert on_the_edge["kl_se"] == 0.0
+    assert on_the_edge["flip_probability"] == pytest.approx(0.5)
+    assert row(frame, "arch_500_376_3")["flip_probability"] == 0.0
+
+
+def test_table_3_has_the_reports_11_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    results = write_runs(folder, TABLE_RUNS[3])
+    write_run(folder, "arch_500_100_50_10_5", train=losses(113.0, 11.0), parameters=1_345_424)
+    frame = table_3(results)
+    assert list(frame["run"]) == list(TABLE_RUNS[3])
+    assert len(frame) == 11
+    deep = row(frame, "arch_500_100_50_10_5")
+    assert deep["report_neg_elbo"] == pytest.approx(154.8)
+    assert deep["diff_neg_elbo"] == pytest.approx(124 - 154.8)
+    assert deep["diff_neg_elbo_percent"] == pytest.approx(-19.897, abs=1e-3)
+    assert deep["parameters"] == 1_345_424
+
+
+def test_csv_holds_every_column_and_markdown_the_readable_ones(
+    benchmarks: Results, tmp_path: Path
+) -> None:
+    frame = table_1(benchmarks)
+    write_table(frame, tmp_path / "t.csv", tmp_path / "t.md")
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as stream:
+        records = list(csv.DictReader(stream))
+    assert list(records[0]) == list(frame)
+    assert records[0]["train_recon"] == "116.3"
+    assert records[5]["train_recon"] == ""
+    assert records[2]["in_report"] == "False"
+    text = (tmp_path / "t.md").read_text(encoding="utf-8")
+    assert text.startswith(
+        "## Table 1. Loss after convergence\n\n| model | samples | train recon | "
+    )
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == 8
+    # Cells hold no bar that would start another one.
+    assert {line.replace(r"\|", "").count("|") for line in table} == {table[0].count("|")}
+    assert r"bounds log p(x\|c)" in text
+    assert f"| VAE | {grouped(300_000)} | 116.3 ± 0.3 | 9.5 | 125.8 ± 0.4 |" in text
+    assert "| +1.2 | +0.4 | +1.6 | +1.3 |" in text
+    assert "| 6.1 |" in table[7]
+    assert "100 samples takes off it on 1000 of them" in text
+    assert "Preset quick · 1 seed · 120\N{NO-BREAK SPACE}000 to 300\N{NO-BREAK SPACE}000" in text
+    assert "± is the standard error over images" in text
+    assert "in_report" not in text
+
+
+def test_markdown_signs_differences_and_groups_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    results = write_runs(folder, TABLE_RUNS[3])
+    write_run(folder, "arch_50_4", train=losses(135.42, 9.06), parameters=119_142)
+    write_run(folder, "arch_500_4", train=losses(112.0, 10.2))
+    text = markdown(table_3(results))
+    assert "| [50, 4] | 119\N{NO-BREAK SPACE}142 | 135.4 ± 0.3 | 9.1 |" in text
+    # Differences that round to nothing have no sign; others have one, a true minus.
+    assert "| 0.0 | 0.0 | 0.0 | 0.0 |" in text
+    assert "| −2.0 | 0.0 | −2.0 | −1.6 |" in text
+
+
+def test_markdown_leaves_out_columns_without_values(tmp_path: Path) -> None:
+    results = write_runs(tmp_path / "quick", TABLE_RUNS[2])
+    assert "our step" not in markdown(table_2(results))
+    searched(tmp_path / "quick", [([500, 500, 3], 0.25)])
+    text = markdown(table_2(Results(results.folder, results.alias)))
+    assert "| 1 | 1 | both | [500, 500, 3] |" in text
+    assert "| 2 |  | report | [500, 251, 3] |" in text
+    assert "| yes | yes | 0.25 |" in text
+
+
+def test_smoke_tables_say_so(tmp_path: Path) -> None:
+    text = markdown(table_3(write_runs(tmp_path / "smoke", TABLE_RUNS[3])))
+    assert "**Smoke preset: numbers are meaningless.**" in text
+
+
+def test_likelihood_table_keeps_order_and_averages_seeds(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    for seed, shift in enumerate((0.0, 3.0)):
+        run = write_run(folder, "ml_n1000", seed)
+        rows = [
+            {"split": split, "estimator": estimator, "nats": nats + shift, "se": 0.5, "images": 100,
+             "z_samples": 50, "diagnostic": "ESS 12 of 50"}
+            for split in ("train", "test")
+            for estimator, nats in (("importance", -141.0), ("ais", -140.0))
+        ]  # fmt: skip
+        write_csv(run / "likelihood_final.csv", pd.DataFrame(rows))
+    one = likelihood_table(Results(folder, alias(["ml_n1000"])), ["ml_n1000"])
+    assert list(zip(one["split"], one["estimator"], strict=True)) == [
+        ("train", "importance"), ("train", "ais"), ("test", "importance"), ("test", "ais"),
+    ]  # fmt: skip
+    assert list(one["nats"][:2]) == [-141, -140]
+    assert list(one["nats_spread"]) == [0.5] * 4
+    both = likelihood_table(Results(folder, alias(["ml_n1000"], (0, 1))), ["ml_n1000"])
+    assert list(both["nats"][:2]) == [-139.5, -138.5]
+    np.testing.assert_allclose(both["nats_spread"], np.sqrt(4.5))
+    text = markdown(both)
+    assert "| ml_n1000 | train | importance | −139.5 ± 2.1 | 100 | 50 | ESS 12 of 50 |" in text
+
+
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
+    results = write_runs(tmp_path / "quick", TABLE_RUNS[3])
+    gone = tmp_path / "quick/runs/arch_500_4-s0/metrics.json"
+    gone.unlink()
+    with pytest.raises(VaelabError, match="does not exist") as error:
+        TABLES[3](results)
+    assert str(gone) in str(error.value)

@@ -1,0 +1,287 @@
+"""JSON schemas and config/README.md: they say what the models say, and all of it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+from vaelab.cli import main
+from vaelab.settings.config import Config, validate
+from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow, read_rows
+from vaelab.settings.schema import (
+    CONFIG_SCHEMA,
+    DIALECT,
+    REFERENCE,
+    RUN_ROW_SCHEMA,
+    config_schema,
+    documents,
+    run_row_schema,
+)
+from vaelab.settings.spec import RunSpec
+from vaelab.util.errors import VaelabError
+from workflow_project import PRESETS, ROOT
+
+TABLE = ROOT / "config" / "runs.tsv"
+LAYERS = [ROOT / "config/config.yaml", *(ROOT / f"config/presets/{name}.yaml" for name in PRESETS)]
+GUIDES = [ROOT / "README.md", ROOT / REFERENCE]
+# Settings after --config, quoted or not.
+CONFIG_OPTION = re.compile(r"--config((?: +(?:'[a-z_]+=[^']+'|[a-z_]+=[^\s`']+))+)")
+YAML_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+CONFIG = Draft202012Validator(config_schema())
+ROW = Draft202012Validator(run_row_schema())
+
+
+def table_rows() -> list[dict[str, str]]:
+    """The rows of config/runs.tsv as text, empty cells left out."""
+    with open(TABLE, encoding="utf-8", newline="") as stream:
+        records = list(csv.DictReader(stream, delimiter="\t"))
+    return [{key: cell for key, cell in record.items() if cell} for record in records]
+
+
+def typed(row: dict[str, str]) -> dict[str, Any]:
+    """Cells as the schema sees them: numbers where a column holds numbers."""
+    kinds = {key: cell.get("type") for key, cell in run_row_schema()["properties"].items()}
+    return {
+        key: float(cell) if kinds.get(key) in ("integer", "number") else cell
+        for key, cell in row.items()
+    }
+
+
+def settings(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain setting below a model, as (dotted key, default); mappings have one entry `*`."""
+    for key, field in model.model_fields.items():
+        name = f"{path}{key}"
+        inner = [
+            part
+            for part in (field.annotation, *get_args(field.annotation))
+            if isinstance(part, type) and issubclass(part, BaseModel)
+        ]
+        if not inner:
+            yield name, field.default
+            continue
+        yield from settings(
+            inner[0], f"{name}." if not get_args(field.annotation) else f"{name}.*."
+        )
+
+
+def documented(block: str) -> dict[str, tuple[str, str, str]]:
+    """The rows of a generated block of config/README.md: name -> allowed, default, meaning."""
+    text = (ROOT / REFERENCE).read_text(encoding="utf-8")
+    begin, end = text.index(f"<!-- begin {block}:"), text.index(f"<!-- end {block} -->")
+    rows = re.findall(r"^\| `(.+?)` \| (.*?) \| (.*?) \| (.*?) \|$", text[begin:end], re.MULTILINE)
+    return {name: rest for name, *rest in rows}
+
+
+@pytest.mark.parametrize("path", [CONFIG_SCHEMA, RUN_ROW_SCHEMA, REFERENCE], ids=str)
+def test_committed_files_equal_the_generated_ones(path: Path) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == documents(ROOT)[path]
+
+
+@pytest.mark.parametrize("schema", [config_schema(), run_row_schema()], ids=["config", "row"])
+def test_schemas_are_draft_2020_12(schema: dict[str, Any]) -> None:
+    assert schema["$schema"] == DIALECT == Draft202012Validator.META_SCHEMA["$id"]
+    Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("path", LAYERS, ids=lambda path: path.stem)
+def test_every_layer_fits_the_schema(path: Path) -> None:
+    CONFIG.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def test_the_merged_settings_fit_the_schema() -> None:
+    CONFIG.validate(Config().model_dump(mode="json"))
+
+
+def test_presets_in_the_reference_are_valid() -> None:
+    examples = YAML_EXAMPLE.findall((ROOT / REFERENCE).read_text(encoding="utf-8"))
+    assert examples
+    for example in examples:
+        CONFIG.validate(yaml.safe_load(example))
+        validate([(str(REFERENCE), yaml.safe_load(example))])
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_on_command_lines_in_the_guides_are_valid(guide: Path) -> None:
+    given = CONFIG_OPTION.findall(guide.read_text(encoding="utf-8"))
+    assert len(given) >= 3
+    for settings in map(shlex.split, given):
+        pairs = [setting.split("=", 1) for setting in settings]
+        layer = {key: yaml.safe_load(value) for key, value in pairs}
+        CONFIG.validate(layer)
+        # Some presets are examples, and what a preset requires stands in its file.
+        validate([(guide.name, layer | {"preset": "quick"})])
+
+
+@pytest.mark.parametrize(
+    ("layer", "key"),
+    [
+        ({"sedes": [0]}, []),
+        ({"seeds": [0, -1]}, ["seeds", 1]),
+        ({"seeds": []}, ["seeds"]),
+        ({"device": "tpu"}, ["device"]),
+        ({"history": {"points": 1}}, ["history", "points"]),
+        ({"preset": "My preset"}, ["preset"]),
+        ({"data": {"frey": {"fallback": "maybe"}}}, ["data", "frey", "fallback"]),
+        ({"data": {"sources": {"cifar": []}}}, ["data", "sources"]),
+        ({"training": {"groups": {"gan": {}}}}, ["training", "groups"]),
+        (
+            {"training": {"runs": {"vae": {"warmup": 1}}}},
+            ["training", "runs", "vae", "warmup"],
+        ),
+        ({"search": {"n_min": 3}}, ["search", "n_min"]),
+        ({"evaluation": {"images": 10}}, ["evaluation", "images"]),
+    ],
+)
+def test_the_config_schema_refuses_what_the_models_refuse(
+    layer: dict[str, Any], key: list[str | int]
+) -> None:
+    assert [list(error.absolute_path) for error in CONFIG.iter_errors(layer)] == [key]
+    with pytest.raises(VaelabError):
+        validate([("--config", layer)])
+
+
+def test_every_row_of_the_table_fits_the_schema() -> None:
+    rows = table_rows()
+    assert len(rows) == len(read_rows(TABLE)) > 50
+    for row in rows:
+        ROW.validate(typed(row))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("run", "Vae"),
+        ("group", "gan"),
+        ("used_by", "figure_one"),
+        ("used_by", "figure_11,figure_12"),
+        ("when", "never"),
+        ("model", "gan"),
+        ("hidden", "500-0"),
+        ("hidden", "500;500"),
+        ("latent_dim", "0"),
+        ("latent_dim", "2.5"),
+        ("beta", "-1"),
+        ("learning_rate", "0"),
+        ("samples", "0"),
+        ("samples", ""),
+        ("dataset", ""),
+    ],
+)
+def test_the_row_schema_refuses_what_the_reader_refuses(
+    tmp_path: Path, column: str, cell: str
+) -> None:
+    row = next(row for row in table_rows() if row["run"] == "vae")
+    bad = {key: value for key, value in (row | {column: cell}).items() if value}
+    (error,) = ROW.iter_errors(typed(bad))
+    assert list(error.absolute_path) == ([column] if cell else [])
+
+    columns = [*ROW_COLUMNS, *SPEC_COLUMNS]
+    table = tmp_path / "runs.tsv"
+    lines = [columns, [bad.get(name, "") for name in columns]]
+    table.write_text("\n".join("\t".join(line) for line in lines) + "\n", encoding="utf-8")
+    with pytest.raises(VaelabError, match=rf"run '[Vv]ae': .*\b{column}\b"):
+        read_rows(table)
+
+
+def test_cells_with_several_values_are_those_that_the_reader_takes() -> None:
+    base = next(row for row in read_rows(TABLE) if row.run == "vae").model_dump()
+
+    def read(name: str, items: tuple[str, ...]) -> bool:
+        changed = {"spec": base["spec"] | {"hidden": items}} if name == "hidden" else {name: items}
+        try:
+            RunRow.model_validate(base | changed)
+        except ValueError:
+            return False
+        return True
+
+    targets = [f"{kind}_{n}" for kind in ("figure", "table") for n in ("0", "1", "3", "4")]
+    targets += [f"figure_{n:02d}" for n in range(18)] + ["page", "index", "claims"]
+    for name, separator, items in (
+        ("used_by", ";", targets),
+        ("hidden", "-", ["0", "1", "10", "500", "2.5", "x"]),
+    ):
+        cells = [(a,) for a in items] + list(product(items[::3], repeat=2))
+        pattern = run_row_schema()["properties"][name]["pattern"]
+        fits = {cell for cell in cells if re.search(pattern, separator.join(cell))}
+        assert fits == {cell for cell in cells if read(name, cell)}
+        assert 0 < len(fits) < len(cells)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = documented("settings")
+    shown = {"None": "empty", "{}": "empty", "True": "`true`", "False": "`false`"}
+    for key, default in settings(Config):
+        # The recipe's keys stand once, without a path, for the three places they can stand in.
+        name = key.rsplit(".", 1)[1] if key.startswith("training.") else key
+        allowed, stated, meaning = rows[name]
+        assert allowed
+        assert stated == shown.get(str(default), f"`{default}`"), key
+        assert len(meaning) > 10, key
+    assert {"training.default", "training.groups", "training.runs", "data.frey"} < rows.keys()
+
+
+def test_every_column_is_documented_with_its_default() -> None:
+    rows = documented("columns")
+    assert list(rows) == [*ROW_COLUMNS, *SPEC_COLUMNS]
+    fields = RunRow.model_fields | RunSpec.model_fields
+    for name, (_, stated, meaning) in rows.items():
+        field = fields[name]
+        if field.is_required():
+            assert stated == ("empty" if name == "used_by" else "required"), name
+        else:
+            assert stated == ("empty" if field.default in (None, ()) else f"`{field.default}`")
+        assert meaning.replace("\\", "") == field.description
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the generated files, to run the command in."""
+    for path in (CONFIG_SCHEMA, RUN_ROW_SCHEMA, REFERENCE):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_command_names_files_that_are_out_of_date_and_renews_them(project: Path) -> None:
+    run = CliRunner().invoke
+    assert run(main, ["schema"]).exit_code == 0
+    by_hand = "Written by hand: keep me.\n"
+    reference = project / REFERENCE
+    reference.write_text(by_hand + reference.read_text("utf-8").replace("`60.0`", "`5`"), "utf-8")
+    (project / RUN_ROW_SCHEMA).unlink()
+
+    stale = run(main, ["schema"])
+    assert stale.exit_code == 2
+    assert "workflow/schemas/run_row.schema.json, config/README.md;" in stale.output
+    assert "config.schema.json" not in stale.output
+    assert not (project / RUN_ROW_SCHEMA).exists()
+
+    assert run(main, ["schema", "--write"]).output.split() == [
+        "workflow/schemas/run_row.schema.json",
+        "config/README.md",
+    ]
+    assert reference.read_text("utf-8") == by_hand + (ROOT / REFERENCE).read_text("utf-8")
+    assert run(main, ["schema"]).exit_code == 0
+
+
+def test_command_asks_for_missing_markers(project: Path) -> None:
+    reference = project / REFERENCE
+    reference.write_text(reference.read_text("utf-8").replace("<!-- end columns -->", ""), "utf-8")
+    result = CliRunner().invoke(main, ["schema", "--write"])
+    assert result.exit_code == 2
+    assert "config/README.md must hold" in result.output
+    assert "<!-- end columns -->" in result.output

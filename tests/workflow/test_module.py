@@ -1,0 +1,82 @@
+"""Another workflow that trains its own runs with this one, as module_example shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from workflow_project import Project, copy_project
+
+RUNS = ("narrow-s0", "narrow-s1", "wide-s0", "wide-s1")
+
+
+@pytest.fixture(scope="module")
+def vaelab(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of this workflow, with the other one in its folder tests/workflow/module_example."""
+    return copy_project(tmp_path_factory.mktemp("module") / "vaelab")
+
+
+@pytest.fixture(scope="module")
+def example(vaelab: Project) -> Project:
+    """The other workflow after a run; it uses the sources beside the Snakefile it imports."""
+    project = Project(vaelab.folder / "tests/workflow/module_example")
+    project.snakemake()
+    return project
+
+
+def test_own_runs_are_trained_and_compared(example: Project) -> None:
+    results = example.folder / "results/smoke"
+    assert {path.name for path in (results / "runs").iterdir()} == set(RUNS)
+    with (example.folder / "comparison.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["run"] for row in rows] == list(RUNS)
+    for row in rows:
+        metrics = json.loads((results / f"runs/{row['run']}/metrics.json").read_text())
+        assert float(row["test_neg_elbo"]) == metrics["test"]["neg_elbo"]
+        spec = json.loads((results / f"runs/{row['run']}/provenance.json").read_text())["spec"]
+        assert spec["hidden"] == ([50] if row["run"].startswith("narrow") else [200])
+
+
+def test_everything_stays_in_the_other_project(vaelab: Project, example: Project) -> None:
+    assert (example.folder / "data/raw/mnist/source.json").is_file()
+    # Over there is only what is in git: pointers to the data.
+    assert {path.suffix for path in (vaelab.folder / "data/raw").iterdir()} == {".dvc"}
+    assert not (vaelab.folder / "results").exists()
+    assert not (vaelab.folder / ".snakemake").exists()
+
+
+def test_run_is_repeated_by_nothing(example: Project) -> None:
+    assert example.plan().jobs == []
+
+
+def test_figures_of_the_report_can_be_had_too(example: Project) -> None:
+    """Rules, captions and presets are found from the other folder; the table is its own."""
+    plans = example.plans(
+        {
+            "figure": ("vaelab_figure_04",),
+            "table": ("vaelab_models", "--config", "vaelab={preset: quick}"),
+        }
+    )
+    assert plans["figure"].rules["vaelab_figure_04"] == 1
+    # The quick preset has recipes of single runs, none of which are in this table.
+    assert plans["table"].trained == set(RUNS)
+
+
+def test_mistakes_are_named(example: Project) -> None:
+    plans = example.plans(
+        {
+            "key": ("--config", "vaelab={sedes: [0]}"),
+            "preset": ("--config", "vaelab={preset: fast}"),
+            "table": ("--config", "vaelab={runs: none.tsv}"),
+        }
+    )
+    for name, message in {
+        "key": "the module's config: sedes: unknown key",
+        "preset": "unknown preset 'fast'",
+        "table": "none.tsv does not exist",
+    }.items():
+        assert plans[name].status == 1
+        assert message in plans[name].text
+        assert "Traceback (most recent call last)" not in plans[name].text

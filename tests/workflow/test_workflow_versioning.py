@@ -1,0 +1,166 @@
+"""Published smoke results in clones: restored, rebuilt without training, retrained if changed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from vaelab.util.io import file_sha256
+from versioned_project import dvc_says, needs_dvc
+from workflow_project import OUTPUT, Plan, Project, commit, git, holders, preset_rows
+
+SMOKE = ("--config", "preset=smoke")
+RUN_IDS = {f"{name}-s0" for name in holders(preset_rows("smoke")).values()}
+TRAINING = re.compile(
+    r"^(?:local)?rule (train|train_likelihood|classifier|fetch_\w+):", re.MULTILINE
+)
+
+pytestmark = needs_dvc
+
+
+def rebuilt(project: Project) -> dict[str, str]:
+    """SHA-256 of what is made of the runs: tables, figures, claims, numbers."""
+    folder = project.folder / "results/smoke"
+    paths = [*folder.glob("tables/*"), *folder.glob("figures/*"), *folder.glob("*.json")]
+    paths += [*folder.glob("search/*"), folder / "claims.csv"]
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+
+
+def dvc_files(project: Project) -> dict[Path, int]:
+    """Files in DVC's folder; every command that reads or writes data leaves a trace there."""
+    paths = (project.folder / ".dvc").rglob("*")
+    return {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
+
+
+class Restored(NamedTuple):
+    """A project whose results are published and two clones of it, restored and rebuilt."""
+
+    published: Project
+    clone: Project
+    other: Project
+    said: str
+    """By `vaelab restore`, in the first clone."""
+    plan: Plan
+    """Of `all` in the first clone, restored."""
+    output: str
+    """Of `all` in the first clone."""
+    training_logs: dict[str, str]
+    """What was in the logs of trainings in the first clone after `all`."""
+    calls: str
+    """Commands with which DVC was called during both runs."""
+    traces: list[dict[Path, int]]
+    """Files of DVC in both clones, before and after the runs."""
+
+
+@pytest.fixture(scope="module")
+def restored(
+    finished_smoke: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Restored]:
+    """See Restored. The second clone runs a table and a figure while the first runs `all`."""
+    folder = tmp_path_factory.mktemp("restored")
+    published = finished_smoke.copy(folder / "published")
+    ignored = published.folder / ".gitignore"
+    ignored.write_text(ignored.read_text().replace("/results/smoke/\n", ""))
+    done = published.command("vaelab", "publish", *SMOKE)
+    assert done.returncode == 0, done.stdout
+    commit(published.folder, "Publish smoke")
+    clone, other = (Project(folder / name) for name in ("clone", "other"))
+    for project in (clone, other):
+        git(folder, "clone", "--quiet", str(published.folder), str(project.folder))
+        done = project.command("vaelab", "restore", *SMOKE)
+        assert done.returncode == 0, done.stdout
+    said = done.stdout
+    plan = clone.plan("all", *SMOKE)
+    stub = clone.folder.parent / "bin/dvc"
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\nexit 1\n')
+    stub.chmod(0o755)
+    before = [dvc_files(clone), dvc_files(other)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(stub.parent), prepend=":")
+        beside = other.start("table_1", "figure_06", *SMOKE, cores=1)
+        output = clone.snakemake("all", *SMOKE)
+        assert beside.wait(300) == 0, (other.folder / OUTPUT).read_text()
+    logs = (clone.folder / "results/smoke/logs/train").glob("*")
+    calls = folder / "calls"
+    yield Restored(
+        published,
+        clone,
+        other,
+        said,
+        plan,
+        output,
+        {path.name: path.read_text() for path in logs},
+        calls.read_text() if calls.exists() else "",
+        [*before, dvc_files(clone), dvc_files(other)],
+    )
+    shutil.rmtree(folder)
+
+
+def test_restored_clone_trains_nothing(restored: Restored) -> None:
+    assert f"smoke: {len(RUN_IDS)} runs are as published" in restored.said
+    assert "mnist: restored" in restored.said
+    assert restored.plan.trained == set()
+    assert {"figure_01", "table_1", "claims", "page"} <= set(restored.plan.rules)
+    assert not TRAINING.findall(restored.output)
+    # Snakemake makes the logs of what it only touches, too.
+    assert set(restored.training_logs.values()) == {""}
+
+
+def test_restored_clone_rebuilds_every_byte(restored: Restored) -> None:
+    assert rebuilt(restored.clone) == rebuilt(restored.published)
+    assert len(rebuilt(restored.clone)) > 30
+    assert restored.clone.plan("all", *SMOKE).jobs == []
+
+
+def test_restored_clone_stays_clean(restored: Restored) -> None:
+    assert git(restored.clone.folder, "status", "--porcelain") == ""
+    assert "up to date" in dvc_says(restored.clone.folder, "status")
+
+
+def test_require_cached_is_met_by_a_restored_clone(restored: Restored) -> None:
+    target = "results/smoke/checkpoints/vae-s0.safetensors"
+    restored.clone.snakemake(target, "--force", *SMOKE, "require_cached=true")
+    log = restored.clone.folder / "results/smoke/logs/train/vae-s0.log"
+    assert "vae-s0: REUSED" in log.read_text()
+
+
+def test_changed_learning_rate_retrains_its_run_alone(restored: Restored) -> None:
+    """Although Snakemake did not run the trainings of the clone, it knows their settings."""
+    change = "training={runs: {beta50: {learning_rate: 0.5}}}"
+    plan = restored.clone.plan("all", *SMOKE, change)
+    assert plan.trained == {"beta50-s0"}
+    assert "classifier" not in plan.rules
+
+
+def test_runs_at_once_do_not_call_dvc(restored: Restored) -> None:
+    assert restored.calls == ""
+    clone, other, clone_after, other_after = restored.traces
+    assert clone == clone_after
+    assert other == other_after
+
+
+def test_without_a_remote_everything_is_trained(restored: Restored, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", str(restored.published.folder), "alone")
+    alone = Project(tmp_path / "alone")
+    done = alone.command("vaelab", "restore", *SMOKE)
+    assert done.returncode == 0, done.stdout
+    assert "the remote 'local' has nothing of it; the workflow will train" in done.stdout
+    assert "mnist: not at the remote; the workflow will fetch it from its sources" in done.stdout
+    assert alone.plan("all", *SMOKE).trained == RUN_IDS
+
+
+def test_data_of_another_pointer_are_refused(restored: Restored) -> None:
+    pointer = restored.other.folder / "data/raw/mnist.dvc"
+    found = re.search(r"md5: (\w+)\.dir", pointer.read_text())
+    assert found is not None
+    pointer.write_text(pointer.read_text().replace(found[1], "0" * 32))
+    done = restored.other.command("snakemake", "fetch_mnist", "--force", "--cores", "1", *SMOKE)
+    assert done.returncode == 1
+    for md5 in (found[1], "0" * 32):
+        assert f"{md5}.dir" in done.stdout

@@ -102,6 +102,7 @@ def test_settings_of_one_group_add_up() -> None:
     points, images = ("--config", "history={points: 11}"), ("--config", "history={images: 12}")
     assert yaml.safe_load(vaelab("show", *points, *images).stdout)["history"] == {
         "points": 11,
+        "per_decade": None,
         "images": 12,
     }
 
@@ -111,7 +112,11 @@ def test_show_reads_files_in_order(tmp_path: Path) -> None:
     first.write_text("history: {points: 11, images: 12}\n")
     second.write_text("history: {points: 13}\n")
     result = vaelab("show", "--configfile", str(first), "--configfile", str(second))
-    assert yaml.safe_load(result.stdout)["history"] == {"points": 13, "images": 12}
+    assert yaml.safe_load(result.stdout)["history"] == {
+        "points": 13,
+        "per_decade": None,
+        "images": 12,
+    }
 
 
 def shown(*arguments: str) -> dict[str, RunSpec]:

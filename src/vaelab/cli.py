@@ -11,6 +11,7 @@ import atexit
 import functools
 import gc
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ import click
 import yaml
 
 from vaelab import __version__
+from vaelab.pipeline.planning import load_runs
 from vaelab.settings.config import Config, load_config, merge
-from vaelab.settings.runs import Run, Runs, resolve
+from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
 
 if TYPE_CHECKING:
@@ -32,8 +34,27 @@ CONFIG_VARIABLE = "VAELAB_CONFIG"
 CHECKOUT = Path(__file__).parents[2]
 
 
+class Command(click.Command):
+    """Lets `--config` take several values, as Snakemake's does: `--config a=1 b=2`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each further value; no other argument has a `=` in it."""
+        spread: list[str] = []
+        before = taking = None
+        for argument in args:
+            value = not argument.startswith("-") and "=" in argument
+            taking = value and (taking or before == "--config")
+            if taking and before != "--config":
+                spread.append("--config")
+            spread.append(argument)
+            before = argument
+        return super().parse_args(ctx, spread)
+
+
 class Group(click.Group):
     """Prints a VaelabError as one message and exits with status 2."""
+
+    command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a VaelabError ends it with its message alone."""
@@ -55,6 +76,17 @@ def main() -> None:
     # the end, takes a third of the time that importing torch does.
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
+    configure_logging()
+
+
+def configure_logging() -> None:
+    """Print what the package reports as plain lines on stdout."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("vaelab")
+    # In place of those of an earlier call in the same process, whose stdout may be closed.
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
 
 
 def configured(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +104,7 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
         "values",
         multiple=True,
         metavar="KEY=VALUE",
-        help="One setting as YAML, e.g. 'seeds=[0, 1]'; repeatable.",
+        help="Settings as YAML, e.g. preset=modern 'seeds=[0, 1]'; repeatable.",
     )
     @functools.wraps(command)
     def wrapped(files: Sequence[str], values: Sequence[str], **arguments: Any) -> None:
@@ -99,7 +131,7 @@ def _config(files: Sequence[str], values: Sequence[str]) -> Config:
 
 def _runs(config: Config, names: Sequence[str]) -> list[Run]:
     """Runs by id (vae-s0) or by name (vae: every seed; all: every run of the table)."""
-    runs = resolve(config)
+    runs = load_runs(config)
     if "all" in names:
         return list(runs.by_id.values())
     ids = [i for name in names for i in ([name] if "-s" in name else runs.ids([name]))]
@@ -109,7 +141,7 @@ def _runs(config: Config, names: Sequence[str]) -> list[Run]:
 def _results(config: Config) -> Results:
     from vaelab.results.reader import Results
 
-    return Results(config.folder, resolve(config).alias)
+    return Results(config.folder, load_runs(config).alias)
 
 
 threads_option = click.option(
@@ -131,7 +163,6 @@ def fetch(config: Config, datasets: Sequence[str]) -> None:
             mirror=config.data.mirror,
             base_urls=config.data.sources or None,
             fallback=config.data.frey.fallback if name == "frey" else "none",
-            log=click.echo,
         )
 
 
@@ -148,7 +179,7 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
     chosen = _runs(config, runs)
     from vaelab.pipeline.runner import work_on_runs
 
-    work_on_runs(config, chosen, evaluation=evaluate, threads=threads, log=click.echo)
+    work_on_runs(config, chosen, evaluation=evaluate, threads=threads)
 
 
 @main.command()
@@ -160,7 +191,7 @@ def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
     chosen = _runs(config, runs)
     from vaelab.pipeline.runner import work_on_runs
 
-    work_on_runs(config, chosen, training=False, threads=threads, log=click.echo)
+    work_on_runs(config, chosen, training=False, threads=threads)
 
 
 @main.command()
@@ -170,7 +201,7 @@ def classifier(config: Config, threads: int) -> None:
     """Train the digit classifier that judges generated images."""
     from vaelab.evaluation.quality import train_and_save_classifier
 
-    train_and_save_classifier(config, threads=threads, log=click.echo)
+    train_and_save_classifier(config, threads=threads)
 
 
 @main.command()
@@ -180,7 +211,7 @@ def measure(config: Config, threads: int) -> None:
     """Measure what the report did not: generation quality, latent spaces (measures.json)."""
     from vaelab.evaluation.quality import measure_all
 
-    measure_all(config, resolve(config), threads=threads)
+    measure_all(config, load_runs(config), threads=threads)
 
 
 @main.command()
@@ -189,7 +220,7 @@ def metrics(config: Config) -> None:
     """Collect every headline number of all runs in metrics.json."""
     from vaelab.pipeline.summary import write_summary
 
-    write_summary(config, resolve(config))
+    write_summary(config, load_runs(config))
 
 
 @main.command()
@@ -217,7 +248,7 @@ def table(config: Config, name: str) -> None:
 
     results = _results(config)
     if name == "likelihood":
-        frame = likelihood_table(results, resolve(config).used_by["figure_03"])
+        frame = likelihood_table(results, load_runs(config).used_by["figure_03"])
         path = config.folder / "tables" / "likelihood.csv"
     elif name.isdecimal() and int(name) in TABLES:
         frame = TABLES[int(name)](results)
@@ -246,13 +277,13 @@ def search(config: Config, step: int | None, summary: bool) -> None:
     """
     from vaelab.pipeline.search_steps import print_decisions, write_step, write_summary
 
-    runs = resolve(config)
+    runs = load_runs(config)
     if step is not None:
-        write_step(config, runs, step, log=click.echo)
+        write_step(config, runs, step)
     elif summary:
-        write_summary(config, runs, log=click.echo)
+        write_summary(config, runs)
     else:
-        print_decisions(config, runs, log=click.echo)
+        print_decisions(config, runs)
 
 
 @main.command()
@@ -295,10 +326,8 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
     from vaelab.pipeline.yardstick import NAME, measure_yardstick
 
     first, *_ = _runs(config, [NAME])
-    train_run(config, first, threads=threads, log=click.echo)
-    measure_yardstick(
-        config, first, images=images, samples=samples, threads=threads, log=click.echo
-    )
+    train_run(config, first, threads=threads)
+    measure_yardstick(config, first, images=images, samples=samples, threads=threads)
 
 
 @main.command()
@@ -307,7 +336,7 @@ def restore(config: Config) -> None:
     """Bring published weights, arrays and datasets from the DVC remote, verified."""
     from vaelab.publishing.restore import restore
 
-    restore(config, resolve(config), log=click.echo)
+    restore(config, load_runs(config))
 
 
 @main.command()
@@ -316,7 +345,7 @@ def publish(config: Config) -> None:
     """Version the results of a preset with DVC and push them to the remote."""
     from vaelab.publishing.publish import publish
 
-    publish(config, resolve(config), log=click.echo)
+    publish(config, load_runs(config))
 
 
 @main.command()
@@ -327,7 +356,7 @@ def show(config: Config, targets: Sequence[str]) -> None:
     if not targets:
         click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
         return
-    runs: Runs = resolve(config)
+    runs = load_runs(config)
     names = [n for t in targets for n in runs.used_by.get(t, (t,))]
     specs = {run.id: run.spec.model_dump(mode="json") for run in _runs(config, names)}
     click.echo(json.dumps(specs, indent=2))

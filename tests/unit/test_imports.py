@@ -8,7 +8,8 @@ import sys
 import pytest
 
 TORCH_FREE = (
-    *("util", "settings", "results", "data", "search", "original", "output", "publishing", "cli"),
+    *("util", "settings", "results", "data", "search", "original", "output", "publishing"),
+    *("pipeline.planning", "cli"),
 )
 """Everything that a workflow's definition, a figure, a table, a claim or the page rests on."""
 

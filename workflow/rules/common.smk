@@ -24,7 +24,7 @@ from vaelab.data import DATASETS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 from vaelab.search.algorithm import run_name
-from vaelab.settings.runs import resolve
+from vaelab.pipeline.planning import load_runs
 from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 
 
@@ -48,7 +48,7 @@ def load_configuration():
             *given,
         ]
     )
-    return settings, resolve(settings)
+    return settings, load_runs(settings)
 
 
 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,25 @@ def test_show_prints_the_resolved_configuration() -> None:
     assert printed == load_config(overrides={"preset": "modern", "seeds": [0, 4]})
     assert printed.seeds == [0, 4]
     assert printed.training.default.optimizer == "adam"
+
+
+def test_config_takes_several_values_like_that_of_snakemake() -> None:
+    several = ("--config", "preset=modern", "seeds=[0, 4]", "history={points: 11}")
+    printed = Config.model_validate(yaml.safe_load(vaelab("show", *several).stdout))
+    assert (printed.preset, printed.seeds, printed.history.points) == ("modern", [0, 4], 11)
+    # Before the names of runs as well as after them.
+    assert list(shown(*several, "vae")) == list(shown("vae", *several)) == ["vae-s0", "vae-s4"]
+
+
+def test_reports_are_plain_lines_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_runs(config: Config) -> None:
+        logging.getLogger("vaelab.pipeline.planning").info("%s: %d runs", "quick", 3)
+        logging.getLogger("vaelab.pipeline.planning").debug("not shown")
+
+    monkeypatch.setattr("vaelab.cli.load_runs", load_runs)
+    monkeypatch.setattr("vaelab.pipeline.summary.write_summary", lambda config, runs: None)
+    # A second command in the same process repeats nothing.
+    assert [vaelab("metrics").stdout for _ in range(2)] == ["quick: 3 runs\n"] * 2
 
 
 def test_settings_of_one_group_add_up() -> None:
@@ -289,5 +309,5 @@ def test_figures_and_tables_that_the_report_lacks(arguments: tuple[str, str], me
 
 def test_bugs_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only errors that users can act on lose their traceback."""
-    monkeypatch.setattr("vaelab.cli.resolve", lambda config: 1 / 0)
+    monkeypatch.setattr("vaelab.cli.load_runs", lambda config: 1 / 0)
     assert isinstance(vaelab("show", "vae").exception, ZeroDivisionError)

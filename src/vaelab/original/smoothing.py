@@ -1,0 +1,73 @@
+"""How the report smooths its curves, applied to ours, so that like is compared with like.
+
+The report evaluates its models once per epoch and draws trailing means (protocol 1.3): the value
+at an epoch is the mean over the last W evaluations, or over all of them where there are fewer.
+Early in a training, where the loss falls fast, such a mean lies well above the loss itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MNIST_EPOCH = 60_000
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Evaluations of one of the report's curves and the window that they are averaged over.
+
+    Attributes:
+        every: training samples between two evaluations; the first is after as many.
+        window: evaluations in a trailing mean.
+    """
+
+    every: int
+    window: int
+
+    @property
+    def span(self) -> int:
+        """Training samples that a full window covers."""
+        return self.every * self.window
+
+    def at(self, points: np.ndarray, samples: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """A curve of ours as the report would have drawn it.
+
+        Args:
+            points: training samples (n,) at which the report's curve is wanted.
+            samples: training samples (m,) at which ours was evaluated, ascending.
+            values: ours (m,).
+
+        Returns:
+            Means (n,) over the report's evaluations in the window, of ours interpolated linearly;
+            NaN where ours does not reach.
+        """
+        return np.array([self._mean(point, samples, values) for point in points])
+
+    def _mean(self, point: float, samples: np.ndarray, values: np.ndarray) -> float:
+        last = int(point) // self.every
+        evaluations = self.every * np.arange(max(1, last - self.window + 1), last + 1)
+        if len(evaluations) == 0 or evaluations[-1] > samples[-1] or evaluations[0] < samples[0]:
+            return float("nan")
+        return float(np.interp(evaluations, samples, values).mean())
+
+
+# Windows in epochs, read off the kinks of the curves (Figure 1) or taken from the notebooks.
+_FIGURE_1 = {"mnist_d3": 500, "mnist_d5": 100}
+_FIGURE_3 = {"ml_n1000": Smoothing(100_000, 20), "ml_n50000": Smoothing(50_000, 50)}
+_EPOCHS = 50
+
+
+def smoothing(figure: int, series: str) -> Smoothing | None:
+    """The smoothing of a digitised curve; None for Figure 2, whose window moves no point visibly.
+
+    Args:
+        figure: 1, 2, 3, 6 or 14.
+        series: name of the run.
+    """
+    if figure == 2:
+        return None
+    if figure == 3:
+        return _FIGURE_3[series]
+    return Smoothing(MNIST_EPOCH, _FIGURE_1.get(series, _EPOCHS) if figure == 1 else _EPOCHS)

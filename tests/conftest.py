@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +21,9 @@ SHARING = {
     "test_workflow_versioning.py",
 }
 """Files whose tests use the run that is shared."""
+
+MARKED = ("workflow", "browser", "cluster")
+"""Folders whose name is the marker of their tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +63,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the run comes first, for it takes the longest."""
+    """Mark tests by their folder; what shares the run comes first, for it takes the longest."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in MARKED:
+            item.add_marker(folder)
     sharing = {item.path.name for item in items if "finished_smoke" in item.fixturenames}
     assert sharing <= SHARING
     items.sort(key=lambda item: item.path.name not in SHARING)
@@ -73,6 +81,15 @@ def finished_smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project
     project.snakemake("all", "--config", "preset=smoke", cores=2)
     yield project
     shutil.rmtree(project.folder)
+
+
+@pytest.fixture(autouse=True)
+def reports(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What the package reports is in `caplog`; a command's own handler goes with its test."""
+    caplog.set_level(logging.INFO, logger="vaelab")
+    handlers = list(logging.getLogger("vaelab").handlers)
+    yield
+    logging.getLogger("vaelab").handlers = handlers
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""README and docs: links resolve, paths and commands exist, numbers are those of the results."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vaelab.cli import main
+from vaelab.original.claims import CLAIMS
+from workflow_project import ROOT
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "config" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+# Presets whose results are in git; each has a column and a row in the README.
+PUBLISHED = [path.parent.name for path in sorted(ROOT.glob("results/*/publication.json"))]
+# A code span that starts with one of these is a path of the repository.
+FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "src", "tests", "workflow")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> str:
+    """What a page shows as code, in blocks and in lines."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", without_code(text))])
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    text = without_code(path.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def rows(text: str, header: str) -> Iterator[list[str]]:
+    """Cells of the rows of the Markdown table whose header starts with the given text."""
+    lines = iter(text.splitlines())
+    assert any(line.startswith(f"| {header}") for line in lines), header
+    next(lines)
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def read_csv(path: str) -> list[dict[str, str]]:
+    with open(ROOT / path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@every_page
+def test_relative_links_and_anchors_resolve(page: Path) -> None:
+    text = without_code(page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+@every_page
+def test_every_page_of_the_documentation_is_linked_from_the_readme(page: Path) -> None:
+    name = page.relative_to(ROOT).as_posix()
+    # Examples and history are linked from other pages, or found by their name.
+    assert name in {"README.md", "CHANGELOG.md", "docs/claims.md"} or f"]({name})" in README
+
+
+@every_page
+def test_paths_of_the_repository_exist(page: Path) -> None:
+    text = without_code(page.read_text(encoding="utf-8"))
+    for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[^`\s<>*]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
+@every_page
+def test_commands_and_make_targets_exist(page: Path) -> None:
+    code = commands(page.read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split())
+    used = re.findall(r"^(?:\S+=\S+ )?make ([a-z-]+)", code, re.MULTILINE)
+    assert set(used) <= targets
+    assert set(re.findall(r"^vaelab ([a-z]+)", code, re.MULTILINE)) <= set(main.commands)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 200
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_headline_numbers_are_those_of_the_tables(preset: str) -> None:
+    tables = {
+        row["run"]: row
+        for name in ("table_1", "table_3")
+        for row in read_csv(f"results/{preset}/tables/{name}.csv")
+    }
+    header = next(line for line in README.splitlines() if line.startswith("| train −ELBO"))
+    ours = header.strip("| ").split(" | ").index(f"ours, `{preset}`")
+    shown = list(rows(README, "train −ELBO"))
+    assert len(shown) >= 5
+    for _, run, report, *cells in shown:
+        row = tables[run.strip("`")]
+        difference = f"{float(row['diff_neg_elbo']):+.1f}".replace("-", "−")
+        assert float(report) == float(row["report_neg_elbo"]), run
+        assert cells[ours - 3 : ours - 1] == [f"{float(row['train_neg_elbo']):.1f}", difference], (
+            run
+        )
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_headline_verdicts_are_those_of_the_claims(preset: str) -> None:
+    verdicts = [row["verdict"] for row in read_csv(f"results/{preset}/claims.csv")]
+    hold, fail = verdicts.count("holds"), verdicts.count("fails")
+    (row,) = (row for row in rows(README, "the report's 54 claims") if f"`{preset}`" in row[0])
+    assert [int(cell) for cell in row[1:]] == [hold, fail, len(verdicts) - hold - fail]
+    assert f"| `{preset}` | {hold} | {fail} |" in (ROOT / "docs/search-and-claims.md").read_text()
+
+
+def test_the_number_of_claims_is_right() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for count in re.findall(r"(\d+)\s+(?:claims\b|statements in code)", text):
+            # "36 of the 54 claims hold", "33 claims hold"
+            assert int(count) == len(CLAIMS) or f"{count} claims hold" in text.replace("\n", " ")
+
+
+def test_the_results_page_explains_each_claim_that_does_not_hold() -> None:
+    section = RESULTS.partition("## Modern recipe")[2].partition("\n## ")[0]
+    claims = read_csv("results/modern/claims.csv")
+    for heading, verdict in (("### What fails", "fails"), ("### What is open", "not evaluated")):
+        table = section.partition(heading)[2]
+        shown = [row[0] for row in rows(table, "id | the claim")]
+        assert shown == [row["id"] for row in claims if row["verdict"] == verdict]

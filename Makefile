@@ -25,7 +25,7 @@ $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# DVC has an environment of its own: it needs older versions of what the workflow has pinned.
+# DVC has its own environment, because it needs older versions of packages that the workflow pins.
 $(VENV)/.installed-dvc: $(VENV)/.installed envs/requirements-dvc.txt
 	test -x $(VENV)/dvc/bin/python || $(PYTHON) -m venv $(VENV)/dvc
 	$(VENV)/dvc/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dvc.txt
@@ -44,16 +44,16 @@ $(VENV)/.installed-bench: $(VENV)/.installed envs/requirements-bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-bench.txt
 	touch $@
 
-# Training beside its bound and its peers: results/bench.
+# Measure the speed of training, beside its bound and its peers (results/bench).
 bench: $(VENV)/.installed-bench
 	$(BIN)/vaelab fetch mnist frey
 	$(BIN)/vaelab bench
 
-# `all` on a Slurm of three nodes that is disturbed on the way, as root; ten minutes.
+# Run `all` on a Slurm of three nodes and disturb it on the way. Needs root; takes ten minutes.
 test-slurm: setup-dev
 	VAELAB_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster
 
-# Two processes: one runs whole workflows, the other everything else.
+# Two processes: one runs whole workflows, the other runs everything else.
 test: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -64,7 +64,7 @@ lint: setup-dev
 	$(BIN)/snakemake --lint
 	$(BIN)/lint-imports
 
-# About 25 minutes on one core; no part of `all`.
+# About 25 minutes on one core. Not part of `all`.
 yardstick: setup
 	$(SNAKEMAKE) yardstick
 	@tail -n 1 results/quick/logs/yardstick.log

@@ -147,3 +147,14 @@ def test_the_results_page_explains_each_claim_that_does_not_hold() -> None:
         table = section.partition(heading)[2]
         shown = [row[0] for row in rows(table, "id | the claim")]
         assert shown == [row["id"] for row in claims if row["verdict"] == verdict]
+
+
+@pytest.mark.parametrize(
+    "table", sorted((ROOT / "results/bench").glob("*.md")), ids=lambda p: p.stem
+)
+def test_speeds_are_those_of_the_benchmarks(table: Path) -> None:
+    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8").splitlines()
+    lines = [
+        line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")
+    ]
+    assert [line for line in lines if line not in page] == []

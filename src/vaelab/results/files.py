@@ -1,4 +1,4 @@
-"""The files of a run, and whether they are the result that is asked for. No torch here."""
+"""The files of a run, and whether they are up to date. Imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class RunFiles:
 
     @property
     def snapshots(self) -> Path:
-        """Weights along the training (likelihood runs only)."""
+        """Weights during the training (likelihood runs only)."""
         return self.folder / "checkpoints" / f"{self.run_id}.snapshots.safetensors"
 
     def resume(self, kind: str) -> Path:
-        """State of a training under way on one kind of device ("cpu-bf16").
+        """Resumable state of an unfinished training on one kind of device ("cpu-bf16").
 
-        Undeclared to Snakemake, so that a rerun keeps it. A training that is moved to another
-        device, where it has to start anew, leaves the state of the first alone.
+        Snakemake does not know this file, so a rerun keeps it. A training that moves to another
+        kind of device starts anew there and does not touch the state of the first.
         """
         return self.folder / "checkpoints" / ".resume" / f"{self.run_id}.{kind}.safetensors"
 
     def resumes(self) -> list[Path]:
-        """The states of the training under way, of any device, that are there."""
+        """The existing states of the unfinished training, of any device."""
         pattern = self.resume("*")
         return sorted(pattern.parent.glob(pattern.name))
 
     def kept(self, kind: str) -> Path:
-        """State at the end of a training on one kind of device, for one with a larger budget."""
+        """State at the end of a training, from which one with a larger budget can go on."""
         return self.folder / "states" / f"{self.run_id}.{kind}.safetensors"
 
     def shorter(self, kind: str) -> list[Path]:
@@ -66,13 +66,13 @@ def classifier_file(folder: Path) -> Path:
 
 
 def changed_settings(run: Run, provenance: Mapping[str, Any]) -> list[str]:
-    """Fields of a run's specification that are not as it was trained with."""
+    """Fields of a run's specification that differ from those it was trained with."""
     spec = run.spec.model_dump(mode="json")
     return [key for key in spec if provenance["spec"].get(key) != spec[key]]
 
 
 def stale(files: RunFiles, run: Run, identity: str) -> str | None:
-    """Why the run's files are not the result that is asked for; None when they are."""
+    """Why the run's files are out of date; None if they are up to date."""
     try:
         provenance = read_json(files.text("provenance.json"))
     except VaelabError:
@@ -91,7 +91,7 @@ def stale(files: RunFiles, run: Run, identity: str) -> str | None:
 
 
 def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str:
-    """SHA-256 over all that determines the evaluation of a checkpoint."""
+    """SHA-256 over everything that determines the evaluation of a checkpoint."""
     settings = config.evaluation.model_dump(mode="json")
     if run.spec.snapshots:
         settings |= config.likelihood.model_dump(mode="json")
@@ -106,7 +106,7 @@ def evaluation_files(run: Run) -> list[str]:
 
 
 def evaluated(files: RunFiles, run: Run, identity: str) -> bool:
-    """Whether the run's files are the evaluation that is asked for."""
+    """Whether the evaluation of a run is up to date."""
     try:
         metrics = read_json(files.text("metrics.json"))
     except VaelabError:

@@ -14,8 +14,8 @@ from vaelab import __version__
 def git_state(results: str | Path = "results") -> dict[str, Any]:
     """Revision of the checkout in the current folder and whether it has uncommitted changes.
 
-    Published results are under version control too; what the runs before this one wrote there
-    says nothing about the code. Both are None outside a git checkout (an unpacked archive, say).
+    Changes below `results` do not count: earlier runs write there, and published results are under
+    version control too. Both values are None outside a git checkout, for example in an archive.
     """
     try:
         revision = _git("rev-parse", "HEAD")
@@ -36,7 +36,7 @@ def ignored_by_git(path: Path) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what determines the numbers."""
+    """Versions of the software that determines the numbers."""
     return {
         "python": platform.python_version(),
         "torch": version("torch"),

@@ -1,36 +1,36 @@
 """The search for the minimal architecture (report, section 5) as a pure state machine.
 
 An architecture is the report's h = [h1, ..., hn]: hidden widths in encoder order, then the
-latent dimension; n is its depth. It is good when recon and kl of its trained model are both
-at most their thresholds. What to train next is a function of the measurements so far, so the
-search can stop anywhere, go on from whatever is on disk, and be replayed on printed numbers.
+latent dimension; n is its depth. An architecture is good if recon and kl of its trained model
+are both at most their thresholds. What to train next is a function of the measurements so far.
+So the search can stop anywhere, continue from what is on disk, and be replayed on the report's
+numbers.
 
 For depths n = n_min, n_min + 1, ...:
 
-1. Upper bound. Measure U = [width_max, ..., width_max, latent_max]. When its recon is above
-   the threshold no smaller model reaches it either (assumption 5.1): next depth.
-2. Shrink, only when U's kl is above the threshold. The report says no more than that this
-   mirrors Algorithm 1; here the mirrored binary search looks for the largest value of a layer
-   whose kl passes. It starts from U with the latent dimension and goes left; a layer in which
-   even 1 fails stays at 1. The first layer that has a value ends this pass, for the layers
-   left of it may then keep their bound; the layers right of it, left at 1, are raised again
-   in their order, each up to its own bound or its left neighbour. The result m is the
-   lexicographically largest architecture that passes, hence also maximal in each coordinate,
-   if kl is monotone.
-3. Minimise (Algorithm 1). From h = m: the smallest good latent dimension in [1, m_n], then for
-   i = n - 1, ..., 1 the smallest good width in [h_{i+1}, m_i], the layers left of i staying
-   at m. Bounds are inclusive and the middle is rounded down; these conventions reproduce the
-   report's Table 2.
+1. Upper bound. Measure U = [width_max, ..., width_max, latent_max]. If its recon is above the
+   threshold, no smaller model reaches the threshold either (assumption 5.1): next depth.
+2. Shrink, only if U's kl is above the threshold. The report only says that this mirrors
+   Algorithm 1. Here a mirrored binary search looks for the largest value of a layer whose kl
+   passes. It starts from U with the latent dimension and goes left. A layer in which even 1
+   fails stays at 1. The first layer with a passing value ends this pass: the layers left of it
+   may keep their bound. The layers right of it, which are at 1, are then raised in order, each
+   up to its own bound or its left neighbour. If kl is monotone, the result m is the
+   lexicographically largest architecture that passes, hence also maximal in each coordinate.
+3. Minimise (Algorithm 1). From h = m: find the smallest good latent dimension in [1, m_n], then
+   for i = n - 1, ..., 1 the smallest good width in [h_{i+1}, m_i]; the layers left of i stay
+   at m. Bounds are inclusive and the middle is rounded down. With these conventions the search
+   reproduces the report's Table 2.
 
-With a resolution r above 1 the widths of the third phase are settled coarsely: a layer's search
-ends when fewer than r candidates are left, at the smallest width found good so far, or at its
-upper bound, which is good as well. The latent layer is always settled exactly.
+With a resolution r above 1, phase 3 settles widths coarsely: the search of a layer ends when
+fewer than r candidates are left. The result is the smallest good width found so far, or the
+upper bound, which is good too. The latent layer is always settled exactly.
 
-A layer without a good value, the latent one included (Algorithm 1 forgets to check it), ends
-the whole search with "not found", as the report's does: deeper models are tried only where
-monotonicity has ruled out a depth. Within the third phase that can only happen at the latent
-layer, and only when m is not good: every later layer ends, at the latest, at the upper bound
-of its interval, which is the model that the layer before has found good.
+If a layer has no good value, the whole search ends with "not found", as the report's does. (This
+includes the latent layer, which Algorithm 1 forgets to check.) Deeper models are tried only if
+monotonicity has ruled out a depth. In phase 3 a layer without a good value can only be the
+latent one, and only if m is not good: every later layer ends at the upper bound of its interval
+at the latest, and that model is the one the previous layer has found good.
 """
 
 from __future__ import annotations
@@ -86,30 +86,30 @@ class Measurement:
     def from_metrics(
         cls, metrics: Iterable[Mapping[str, Any]], split: Literal["train", "test"]
     ) -> Measurement:
-        """From the metrics.json of every seed, on the data that the thresholds apply to."""
+        """From the metrics.json of every seed, on the split that the thresholds apply to."""
         parts = [seed[split] for seed in metrics]
         return cls(tuple(p["recon"] for p in parts), tuple(p["kl"] for p in parts))
 
     @property
     def recon(self) -> float:
-        """Mean recon over seeds; verdicts are taken on it."""
+        """Mean recon over seeds, which verdicts use."""
         return fmean(self.recon_values)
 
     @property
     def kl(self) -> float:
-        """Mean kl over seeds; verdicts are taken on it."""
+        """Mean kl over seeds, which verdicts use."""
         return fmean(self.kl_values)
 
 
 class Verdict(NamedTuple):
-    """Which of the two thresholds an architecture keeps."""
+    """Which of the two thresholds an architecture meets."""
 
     recon_ok: bool
     kl_ok: bool
 
     @property
     def good(self) -> bool:
-        """Both, as definition 5.1 asks."""
+        """Both, as definition 5.1 requires."""
         return self.recon_ok and self.kl_ok
 
 
@@ -132,7 +132,7 @@ class Phase(StrEnum):
         return verdict.kl_ok if self is Phase.SHRINK else verdict.good
 
 
-# The verdicts that lead to different continuations, for looking ahead.
+# The verdicts that lead to different next steps; used to look ahead.
 _OUTCOMES = {
     Phase.UPPER_BOUND: (Verdict(False, True), Verdict(True, True), Verdict(True, False)),
     Phase.SHRINK: (Verdict(True, True), Verdict(False, True), Verdict(True, False)),
@@ -144,8 +144,8 @@ _OUTCOMES = {
 class Question:
     """One verdict that the search needs: `architecture` is the middle of [lo, hi] at `layer`.
 
-    Layers count from 1, layer n being the latent one. An upper bound belongs to no layer: its
-    layer is 0 and its interval [0, 0].
+    Layers count from 1; layer n is the latent one. An upper bound belongs to no layer: its layer
+    is 0 and its interval [0, 0].
     """
 
     phase: Phase
@@ -155,11 +155,12 @@ class Question:
     hi: int = 0
 
     def narrowed(self, verdict: Verdict) -> tuple[int, int]:
-        """The interval after the verdict; empty (lo > hi) when the layer is settled."""
+        """The interval after the verdict; empty (lo > hi) if the layer is settled."""
         if self.phase is Phase.UPPER_BOUND:
             return self.lo, self.hi
         middle = self.architecture[self.layer - 1]
-        # Minimising, a pass moves down; shrinking looks for the largest, so a pass moves up.
+        # Minimise looks for the smallest width, so a pass moves down. Shrink looks for the
+        # largest, so a pass moves up.
         if self.phase.passed(verdict) == (self.phase is Phase.MINIMISE):
             return self.lo, middle - 1
         return middle + 1, self.hi
@@ -167,7 +168,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The end of a search: the minimal architecture, or None and why there is none."""
+    """The end of a search: the minimal architecture, or None and the reason."""
 
     architecture: Architecture | None
     reason: str
@@ -212,7 +213,7 @@ def _shrink(upper: Architecture) -> Generator[Question, Verdict, Architecture | 
     for later in range(layer + 1, len(upper) + 1):
         highest = min(upper[later - 1], current[later - 2])
         width = yield from _search_layer(Phase.SHRINK, current, later, 1, highest)
-        # Down at 1 the search meets `current` itself, which has passed.
+        # Width 1 is `current` itself, which has passed.
         current = _with(current, later, width or 1)
     return current
 
@@ -226,7 +227,7 @@ def _minimise(largest: Architecture, resolution: int) -> _Walk:
             Phase.MINIMISE, current, layer, lower, upper, 1 if layer == latent else resolution
         )
         if width is None and layer < latent and resolution > 1:
-            # Not tried, but it is the model that the layer before has found good.
+            # Not tried, but the previous layer has found this very model good.
             width = upper
         if width is None:
             around = ", ".join(
@@ -271,8 +272,8 @@ def follow(
         lookup: the verdict on an architecture, or None where there is none.
 
     Returns:
-        The questions met with their verdicts, in order, and then the first question without a
-        verdict, or the answer.
+        The questions met so far with their verdicts, in order; then the first question without
+        a verdict, or the answer.
     """
     met: list[tuple[Question, Verdict]] = []
     walk = _walk(settings)
@@ -289,7 +290,7 @@ def follow(
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next: train `probes` (the needed one first), or, without any, `answer`."""
+    """What to do next: train `probes` (the needed one first). If there are none, see `answer`."""
 
     probes: tuple[Architecture, ...]
     answer: Answer | None
@@ -304,10 +305,10 @@ def _verdicts(
 def next_step(settings: SearchSettings, measurements: Mapping[Architecture, Measurement]) -> Step:
     """The next probes or the answer, given everything measured so far.
 
-    The first probe is the one that the search needs. With `settings.speculate` = k the probes
-    of the next k levels of the decision tree follow, nearest level first: whatever the
-    verdicts will be, the next k + 1 needed probes are among them. Neither the answer nor the
-    sequence of needed probes depends on k, for extra measurements are only looked up.
+    The first probe is the one that the search needs. With `settings.speculate` = k, the probes
+    of the next k levels of the decision tree follow, nearest level first. Whatever the verdicts
+    will be, the next k + 1 needed probes are among them. Extra measurements are only looked up,
+    so neither the answer nor the sequence of needed probes depends on k.
     """
     branches: list[dict[Architecture, Verdict]] = [_verdicts(settings, measurements)]
     probes: dict[Architecture, None] = {}
@@ -335,12 +336,12 @@ class Decision:
         architecture: the probe.
         recon: mean over seeds, nats per image.
         kl: mean over seeds, nats per image.
-        good: both thresholds kept.
-        passed: the phase's own criterion kept.
+        good: both thresholds are met.
+        passed: the phase's own criterion is met.
         layer: layer being searched, from 1; 0 for an upper bound.
-        interval: widths still possible before the verdict, both ends included.
-        narrowed: widths left to try after it; the first above the second when none is.
-        reused: the search had met this architecture before; nothing new was trained for it.
+        interval: widths possible before the verdict, both ends included.
+        narrowed: widths left to try after it; if none is left, the first exceeds the second.
+        reused: the search has met this architecture before, so nothing was trained for it.
         reason: the verdict in words.
     """
 
@@ -365,7 +366,7 @@ class Decision:
 def decision_log(
     settings: SearchSettings, measurements: Mapping[Architecture, Measurement]
 ) -> list[Decision]:
-    """Every decision that the measurements allow, in order; the search need not be over."""
+    """Every decision that the measurements allow, in order, also before the search is over."""
     met, _ = follow(settings, _verdicts(settings, measurements).get)
     decisions: list[Decision] = []
     seen: set[Architecture] = set()
@@ -395,7 +396,7 @@ def decision_log(
 def _reason(
     settings: SearchSettings, question: Question, verdict: Verdict, measurement: Measurement
 ) -> str:
-    # Two decimals: a verdict may hang on less than a tenth.
+    # Two decimals, because a verdict may depend on less than a tenth.
     recon = f"recon {measurement.recon:.2f} {'<=' if verdict.recon_ok else '>'} {settings.recon:g}"
     kl = f"kl {measurement.kl:.2f} {'<=' if verdict.kl_ok else '>'} {settings.kl:g}"
     if question.phase is Phase.UPPER_BOUND:
@@ -416,7 +417,7 @@ def _reason(
 
 
 def needed_probes(decisions: Sequence[Decision]) -> list[Architecture]:
-    """The distinct probes behind the decisions, in the order in which they were needed."""
+    """The distinct probes behind the decisions, in the order they were needed."""
     return [d.architecture for d in decisions if not d.reused]
 
 
@@ -427,12 +428,12 @@ def wasted_trainings(
 ) -> list[Architecture]:
     """Architectures that were trained ahead and that no decision needed, sorted.
 
-    Before the search is over some of them may still come to be needed.
+    Before the search is over, some of them may still be needed later.
 
     Args:
         settings: bounds and thresholds.
         measurements: everything measured so far.
-        shared: architectures trained anyway, for a table; they are never wasted.
+        shared: architectures that a table needs anyway; they are never wasted.
     """
     needed = needed_probes(decision_log(settings, measurements))
     return sorted(set(measurements) - set(needed) - set(shared))

@@ -1,9 +1,9 @@
 """How far the architecture search can be trusted: noise in its verdicts, and its assumption.
 
-The search compares means over a few seeds with fixed thresholds, and in the report decisions
-hang on a tenth of a nat. This module gives the probability that a verdict flips, the
-distribution of the final answer when all measurements are redrawn within their noise, and
-the pairs of architectures that violate the monotonicity on which the search rests.
+The search compares means over a few seeds with fixed thresholds. In the report some decisions
+depend on a tenth of a nat. This module computes the probability that a verdict flips, the
+distribution of the final answer if all measurements are redrawn within their noise, and the
+pairs of architectures that violate monotonicity, which the search assumes.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Quantity = Literal["recon", "kl"]
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviation of one training's losses, in nats; used where there is one seed.
+    """Standard deviation of one training's losses, in nats; used if there is one seed.
 
-    Recon: the standard error of a number in the report's tables, 33 nats per image over
-    10 000 evaluations. Kl: the scatter of neighbouring rows of its Table 2. Both leave out
-    most of what a new seed changes (two of the report's runs of one network differ by 1.3 to
-    1.8 nats), so the probabilities that follow from them are too sure rather than too timid.
+    Recon: the standard error of a number in the report's tables, 33 nats per image over 10 000
+    evaluations. Kl: the scatter of neighbouring rows of the report's Table 2. Both leave out most
+    of what a new seed changes: two of the report's runs of one network differ by 1.3 to 1.8
+    nats. So flips are more likely than these numbers say.
     """
 
     recon: float = 0.33
@@ -80,9 +80,9 @@ def flip_probability(
     Args:
         measurement: the probe.
         settings: the thresholds.
-        noise: what to assume where there is one seed.
-        phase: which decision: at an upper bound both verdicts count, but kl only where recon
-            passes; shrinking, kl alone; minimising, whether the model is good.
+        noise: what to assume if there is one seed.
+        phase: which decision. At an upper bound both verdicts count, but kl only if recon
+            passes; for shrink kl alone counts; for minimise, whether the model is good.
     """
     noise = noise or Noise()
     recon = _probability_at_most(
@@ -101,11 +101,11 @@ def flip_probability(
 class MonotoneSurface:
     """A loss of one depth as a function of its widths: constant + g_1(h_1) + ... + g_n(h_n).
 
-    Every g is monotone, as assumption 5.1 has it, fitted by least squares (cyclic isotonic
-    regression), linear between the measured widths and, outside them, linear with the mean
-    slope of the measured range. The search moves along one layer at a time through common
-    points, so monotone measurements on its path are interpolated exactly; where they are not
-    monotone the fit is the nearest that is.
+    Every g is monotone, as assumption 5.1 says, and fitted by least squares (cyclic isotonic
+    regression). It is linear between the measured widths; outside them it is linear with the
+    mean slope of the measured range. The search moves along one layer at a time through common
+    points, so monotone measurements on its path are interpolated exactly. Other measurements get
+    the nearest monotone fit.
 
     Args:
         values: measured losses by architecture, all of one depth, nats.
@@ -140,7 +140,7 @@ class MonotoneSurface:
                 break
 
     def __call__(self, architecture: Architecture) -> float | None:
-        """The loss, nats; None where a layer was measured at one other width only."""
+        """The loss, nats; None if a layer was measured at a single, different width."""
         loss = self._constant
         for width, knots, effects in zip(architecture, self._knots, self._effects, strict=True):
             if len(knots) == 1:
@@ -160,8 +160,8 @@ class AnswerDistribution:
 
     Attributes:
         probabilities: share of the repeats that end with an architecture, or with None for
-            "not found", most frequent first.
-        undetermined: share that asked about a depth or a layer without measurements.
+            "not found"; most frequent first.
+        undetermined: share of the repeats that needed a depth or a layer without measurements.
         repeats: number of repeated searches.
     """
 
@@ -179,12 +179,12 @@ class AnswerDistribution:
         widths, shares = zip(*found, strict=True)
         cumulative = np.cumsum(shares) / sum(shares)
         tail = (1.0 - level) / 2.0
-        # The small slack keeps a share that equals the tail up to rounding on its own side.
+        # A small slack, so that rounding does not move a share that equals the tail.
         low, high = (int(np.searchsorted(cumulative, q - 1e-12)) for q in (tail, 1.0 - tail))
         return widths[low], widths[high]
 
     def as_json(self, limit: int = 20) -> dict[str, Any]:
-        """A mapping for JSON with the `limit` most frequent answers."""
+        """A mapping for JSON, with the `limit` most frequent answers."""
         top = list(self.probabilities.items())[:limit]
         return {
             "repeats": self.repeats,
@@ -195,7 +195,7 @@ class AnswerDistribution:
 
 
 class _Redrawn:
-    """Verdicts on losses redrawn within their noise, as `answer_distribution` documents."""
+    """Verdicts on losses redrawn within their noise; see `answer_distribution`."""
 
     def __init__(
         self,
@@ -257,14 +257,14 @@ def answer_distribution(
 ) -> AnswerDistribution:
     """Repeat the search with redrawn measurements and count its answers.
 
-    In each repeat an architecture's losses are drawn once, normal around the measured mean
-    with its standard error. Architectures that were not measured are drawn around
-    `MonotoneSurface`, with the root mean square error of their depth.
+    In each repeat the losses of an architecture are drawn once, from a normal distribution
+    around the measured mean with its standard error. For architectures that were not measured,
+    the mean is that of `MonotoneSurface` and the error is the root mean square of their depth.
 
     Args:
         settings: bounds and thresholds.
-        measurements: everything measured, also architectures beside the search's path.
-        noise: what to assume where there is one seed.
+        measurements: everything measured, also architectures off the search's path.
+        noise: what to assume if there is one seed.
         repeats: number of repeated searches.
         seed: of the random numbers.
     """
@@ -299,11 +299,11 @@ class Violation:
     Attributes:
         smaller: the smaller architecture.
         larger: the larger one.
-        smaller_value: its loss, nats; the assumption wants it above (recon) or below (kl) the
-            other.
+        smaller_value: its loss, nats. The assumption says: above (recon) or below (kl) the
+            other loss.
         larger_value: loss of the larger architecture, nats.
         by: size of the violation, nats; 0 for a tie.
-        standard_errors: the same in standard errors of the difference; None where both are 0.
+        standard_errors: the same in standard errors of the difference; None if these are 0.
     """
 
     smaller: Architecture
@@ -350,9 +350,9 @@ def _comparable(architectures: Iterable[Architecture]) -> list[tuple[Architectur
 def monotonicity_violations(
     measurements: Mapping[Architecture, Measurement], noise: Noise | None = None
 ) -> Monotonicity:
-    """Check that of two models of one depth the smaller has more recon and less kl.
+    """Check that, of two models of one depth, the smaller has more recon and less kl.
 
-    The report prints "for any i" (assumption 5.1); for all i is meant, one of them strictly.
+    The report prints "for any i" (assumption 5.1). It means for all i, and strictly for one.
     """
     noise = noise or Noise()
     pairs = _comparable(measurements)
@@ -389,10 +389,10 @@ def search_summary(
 
     Args:
         settings: bounds, thresholds, metric.
-        measurements: everything measured; may stop before the answer.
-        shared: architectures trained anyway for a table (see `wasted_trainings`).
-        noise: what to assume where there is one seed.
-        repeats: repeated searches behind the distribution of the answer.
+        measurements: everything measured; the search need not be over.
+        shared: architectures that a table needs anyway (see `wasted_trainings`).
+        noise: what to assume if there is one seed.
+        repeats: number of repeated searches for the distribution of the answer.
     """
     noise = noise or Noise()
     step = next_step(settings, measurements)

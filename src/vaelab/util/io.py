@@ -1,6 +1,6 @@
 """Atomic files: written under a temporary name beside the target, then renamed.
 
-A reader, a second run or a killed job therefore never sees half a file.
+So a reader or a second run never sees half a file, even if a job is killed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not by mkstemp, which makes files private: a result is as readable as any new file.
+        # mkstemp would make the file private; a result should be as readable as any new file.
         temporary = path.with_name(f".{path.name}.{uuid4().hex}{path.suffix}")
         temporary.touch(exist_ok=False)
     except OSError as error:
@@ -144,7 +144,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with equal keys as CSV; floats with 6 significant digits (no pandas needed)."""
+    """Write rows with equal keys as CSV, without pandas; floats with 6 significant digits."""
     with atomic_write(path) as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""Seeds of independent streams of random numbers, and the images that stand for a split."""
+"""Seeds of independent streams of random numbers, and stratified subsets of images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def stream_seed(seed: int, stream: int, counter: int = 0) -> int:
 
 
 def representative(images: np.ndarray, shape: tuple[int, int], n: int, stream: int) -> np.ndarray:
-    """Sorted indices of n (at most all) images that stand for all, drawn once for all runs.
+    """Sorted indices of a stratified subset of n images (at most all), the same for all runs.
 
-    The images are ordered by how much there is to draw, their total variation along rows and
-    columns of pixels, and one is drawn from each of n equal parts of that order. It explains half
-    to three quarters of the variance of the ELBO between images, and n images give the mean as
-    well as 2.4 n to 4.3 n that are drawn from all alike. MNIST's first thousand, and any regular
-    pick of its alternating sources, are easier or harder than the whole by several nats.
+    The images are sorted by their total variation along rows and columns of pixels, and one is
+    drawn from each of n equal parts of that order. Total variation explains half to three
+    quarters of the variance of the ELBO between images: the mean over n such images is as
+    precise as over 2.4 n to 4.3 n images drawn at random. MNIST's first thousand images, and any
+    regular pick from its alternating sources, are easier or harder than all by several nats.
 
     Args:
         images: uint8 (N, P).
@@ -33,7 +33,7 @@ def representative(images: np.ndarray, shape: tuple[int, int], n: int, stream: i
     detail = np.concatenate([_total_variation(block.astype(np.int16)) for block in blocks])
     order = np.argsort(detail, kind="stable")
     parts = np.linspace(0, len(images), n + 1).astype(np.int64)
-    # Counter 1: the stream itself is the noise that goes with the images.
+    # Counter 1, because counter 0 of the stream is the noise that goes with the images.
     rng = np.random.default_rng(stream_seed(0, stream, 1))
     return np.sort(order[rng.integers(parts[:-1], parts[1:])])
 

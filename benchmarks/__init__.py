@@ -1,4 +1,4 @@
-"""Speed: how fast training is beside its bound and its peers, and what the rest costs.
+"""Speed of training, beside its bound and its peers, and the cost of the rest.
 
-None of this is part of the workflow. `vaelab bench` writes results/bench.
+None of this is part of the workflow. `vaelab bench` writes to results/bench.
 """

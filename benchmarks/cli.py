@@ -14,11 +14,11 @@ from vaelab.settings.config import Config
 
 
 def _bench(measure: Callable[..., str], config: Config, **options: Any) -> None:
-    """Print what a benchmark found; its files go to results/bench."""
+    """Run a benchmark and print its table; its files go to results/bench."""
     click.echo(measure(config, Path(config.results) / "bench", **options))
 
 
-# Progress of benchmarks, apart from what they find.
+# Progress goes to stderr, results to stdout.
 _progress = functools.partial(click.echo, err=True)
 
 
@@ -49,9 +49,11 @@ def bench(context: click.Context, config: Config, repeats: int, seconds: float) 
 
 
 @bench.command()
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(2), help="0 to N-1.")
 @click.option(
-    "--samples", default=100_000, show_default=True, type=click.IntRange(1), help="A training's."
+    "--seeds", default=3, show_default=True, type=click.IntRange(2), help="Number of seeds."
+)
+@click.option(
+    "--samples", default=100_000, show_default=True, type=click.IntRange(1), help="Per training."
 )
 @configured
 def science(config: Config, seeds: int, samples: int) -> None:
@@ -74,12 +76,12 @@ def science(config: Config, seeds: int, samples: int) -> None:
     default=15.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Limit of the report's recipe.",
+    help="Time limit of the report's recipe.",
 )
 @click.option("--target", type=float, help="Train -ELBO to reach; default: the report's 124.6.")
 @configured
 def quality(config: Config, samples: int, minutes: float, target: float | None) -> None:
-    """Time until [500, 500, 3] is as good as the report's: our recipe and its own."""
+    """Time until [500, 500, 3] is as good as the report's, by our recipe and by the report's."""
     from benchmarks.budgets import QUALITY, bench_quality
 
     wanted = QUALITY if target is None else target
@@ -108,8 +110,8 @@ def planning(config: Config, sizes: Sequence[int]) -> None:
 @click.option(
     "--share",
     type=click.FloatRange(0, 0.3, min_open=True),
-    help="Of each training's samples; three times as much is trained after it. Default: two "
-    "minutes of a core. A GPU needs more.",
+    help="Share of each training's samples to train; three times as much follows. Default: two "
+    "minutes on one core. A GPU needs more.",
 )
 @configured
 def preset(config: Config, share: float | None) -> None:
@@ -123,7 +125,7 @@ def preset(config: Config, share: float | None) -> None:
 @click.option("--cores", type=click.IntRange(1), help="Cores that the workflow had; default: all.")
 @configured
 def pipeline(config: Config, cores: int | None) -> None:
-    """Sum up where the time of a finished preset went."""
+    """Show where the time of a finished preset went."""
     from benchmarks import machine
     from benchmarks.pipeline import bench_pipeline
 

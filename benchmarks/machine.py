@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on."""
+"""The machine on which a measurement was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from vaelab.results.provenance import git_state, versions
 
-# Instructions that decide how fast matrix products are, as Linux names them.
+# Instructions that decide the speed of matrix products, by their Linux names.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "bf16")
 
 

@@ -12,7 +12,7 @@ from vaelab.settings.config import Config
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write, read_json, write_json
 
-# Parts that are the purpose of the workflow.
+# The parts that do the work itself.
 PURPOSE = ("training", "evaluation of runs", "classifier and measures")
 
 

@@ -1,7 +1,7 @@
-"""Interleaved measurements: round after round, every way once on one core and once on all.
+"""Interleaved measurements: in each round, every way once on one core and once on all cores.
 
-A machine is slower at some moments than at others. Ways that take turns suffer alike, and
-ratios are taken within a round.
+A machine is slower at some moments than at others. The ways take turns, so a slow moment affects
+all of them, and ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.networks import Way
 from vaelab.settings.spec import RunSpec
 from vaelab.util.errors import VaelabError
 
-# The workflow runs trainings with these (workflow/rules/common.smk); the peers do without.
+# The workflow sets these for trainings (workflow/rules/common.smk); the peers run without them.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
@@ -30,7 +30,7 @@ WARM_UP = 1000  # images of the first call, which also compiles and loads
 
 
 class Turn(NamedTuple):
-    """One measurement of a way on so many processes at once, one thread each."""
+    """One measurement of a way in a number of simultaneous processes of one thread each."""
 
     round: int
     way: Way
@@ -39,7 +39,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a turn gave; `rate` is in samples/s over all its processes."""
+    """The result of a turn; `rate` is in samples/s, summed over its processes."""
 
     round: int
     network: str
@@ -50,7 +50,7 @@ class Measurement:
 
 
 def schedule(ways: Sequence[Way], rounds: int, cores: int) -> Iterator[Turn]:
-    """Round-robin over the ways: all on one core, then all on all cores, and again."""
+    """In each round, all ways on one core, then all ways on all cores."""
     for number in range(rounds):
         for processes in dict.fromkeys((1, cores)):
             for way in ways:
@@ -94,7 +94,7 @@ def measure(
 
 
 class _Pool:
-    """Processes that keep every way prepared: for each core one of ours and one of peers."""
+    """Processes that keep every way prepared: per core one for ours and one for the peers."""
 
     def __init__(self, cores: int, data_root: Path, specs: dict[str, RunSpec]) -> None:
         self.cores, self.data_root, self.specs = cores, data_root, specs
@@ -131,7 +131,7 @@ class _Pool:
         return connections
 
     def run(self, way: Way, samples: int, processes: int) -> list[float]:
-        """Seconds that each of so many processes took, all at the same time."""
+        """Seconds that each of the simultaneous processes took."""
         if way.peer not in self.workers:
             self.workers[way.peer] = self._start(way.peer)
         chosen = self.workers[way.peer][:processes]
@@ -149,7 +149,7 @@ class _Pool:
 
 @contextmanager
 def _environment(extra: dict[str, str]) -> Iterator[None]:
-    """Variables for processes that start inside; the allocator reads them at the start."""
+    """Environment variables for processes started inside; the allocator reads them at start."""
     before = {key: os.environ.get(key) for key in extra}
     os.environ.update(extra)
     try:
@@ -196,7 +196,7 @@ def median_ratio(
     network: str,
     processes: int,
 ) -> float | None:
-    """Median over the rounds of one way's rate by another's; ways are (kind, precision)."""
+    """Median over the rounds of one way's rate divided by another's; ways are (kind, precision)."""
     rates: dict[tuple[int, tuple[str, str]], float] = {
         (m.round, (m.kind, m.precision)): m.rate
         for m in measurements

@@ -1,4 +1,4 @@
-"""Small stand-ins for the raw data, and a loopback server that serves them well or badly."""
+"""Small substitutes for the raw data, and a local server that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SMALL_PACKAGE = "small-data@1.0.0"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says to one path."""
+    """The server's answer for one path."""
 
     body: bytes = b""
     status: int = 200
     promised: int | None = None
-    """Content-Length, if another than the body's; the connection closes after the body."""
+    """Content-Length, if it differs from the body's; the connection closes after the body."""
     stall: bool = False
-    """Keep the connection open after the body, in silence, until the server is closed."""
+    """Keep the connection open after the body, sending nothing, until the server is closed."""
 
 
 @dataclass
 class DataServer:
-    """A running server: its URL base, its answers by path, and the paths asked for."""
+    """A running server: its base URL, its answers by path, and the requested paths."""
 
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class DataServer:
 
 @contextmanager
 def serve(answers: dict[str, Answer | bytes]) -> Iterator[DataServer]:
-    """Serve answers (bytes are a good answer; other paths are 404) on a free loopback port."""
+    """Serve answers on a free local port; bytes are a good answer, other paths give 404."""
     server = DataServer(
         answers={
             path: answer if isinstance(answer, Answer) else Answer(answer)
@@ -85,7 +85,7 @@ def serve(answers: dict[str, Answer | bytes]) -> Iterator[DataServer]:
 
 
 def closed_url() -> str:
-    """A loopback URL where nothing listens."""
+    """A local URL where nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}/"
@@ -114,7 +114,7 @@ def small_mnist() -> tuple[RawDataset, dict[str, bytes]]:
 
 
 def small_frey() -> tuple[RawDataset, np.ndarray]:
-    """A face set of noise in the real one's shape, and its pixels; no source of its own."""
+    """A face set of noise in the shape of Frey Face, without sources, and its pixels."""
     faces = np.random.RandomState(1).randint(8, 239, (1965, 560)).astype(np.uint8)
     file = DataFile(
         "frey",
@@ -127,7 +127,7 @@ def small_frey() -> tuple[RawDataset, np.ndarray]:
 
 
 def mat_bytes(faces: np.ndarray, key: str = "ff") -> bytes:
-    """A MATLAB file of faces, one a column as in the original."""
+    """A MATLAB file of faces, one per column as in the original."""
     stream = io.BytesIO()
     savemat(stream, {key: faces.T}, do_compression=True)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""One small training of every kind, for tests that hold one way of running it to another."""
+"""One small training of every kind, for tests that compare two ways of running it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import torch
 from toys import toy_spec, toy_vqvae_spec
 from vaelab.training.trainer import TrainingResult
 
-# Rates that float32, of which a card's are, has exactly. 135 images: epochs end with 7.
+# Rates that float32 represents exactly, as a GPU has them in float32. 135 images, so that the last
+# batch of an epoch has 7.
 BUDGET = {"batch_size": 8, "samples": 1024, "learning_rate": 2.0**-8, "schedule": "linear"}
 SPECS = {
     "adam": toy_spec(**BUDGET),
@@ -23,7 +24,7 @@ SPECS = {
 
 
 def assert_same(one: TrainingResult, other: TrainingResult) -> None:
-    """Bit for bit, but for the seconds."""
+    """Equal bit for bit, except for the seconds."""
     assert one.state.keys() == other.state.keys()
     assert all(torch.equal(tensor, other.state[name]) for name, tensor in one.state.items())
     rows = [[{**row, "seconds": 0} for row in r.history] for r in (one, other)]

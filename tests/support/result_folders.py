@@ -1,4 +1,4 @@
-"""Made-up results folders for tests of what only reads them."""
+"""Made-up results folders, for tests of code that only reads results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = {"mnist": (28, 28), "frey": (28, 20)}
 
 
 def losses(recon: float, kl: float, beta: float = 1.0, **more: float) -> dict[str, float]:
-    """One split of metrics.json, consistent in itself."""
+    """One consistent split of metrics.json."""
     return {
         "recon": recon,
         "recon_se": 0.3,
@@ -42,7 +42,7 @@ def history(
 
 
 def curve(name: str) -> pd.DataFrame:
-    """A history that tells names apart: its final train recon is 100 + len(name)."""
+    """A history that depends on the name: its final train recon is 100 + len(name)."""
     samples = [100, 10_000, 300_000]
     if name == "vqvae":
         parts = {"objective": [0.1, 0.04, 0.02], "mse": [0.08, 0.02, 0.006]}
@@ -56,7 +56,7 @@ def curve(name: str) -> pd.DataFrame:
 
 
 def images(dataset: str, count: int, first: int = 0) -> np.ndarray:
-    """(count, P) uint8; image i is uniformly grey, of value first + i modulo 256."""
+    """(count, P) uint8; image i is uniformly grey with value first + i modulo 256."""
     height, width = SHAPES[dataset]
     values = (first + np.arange(count)) % 256
     return np.repeat(values.astype(np.uint8)[:, None], height * width, axis=1)
@@ -107,7 +107,7 @@ def write_run(
     synthetic: bool = False,
     **metrics: Any,
 ) -> Path:
-    """Write one evaluated run; what is not given is made up. Returns its folder."""
+    """Write one evaluated run and return its folder; what is not given is made up."""
     dataset = dataset or ("frey" if "frey" in name else "mnist")
     run = folder / "runs" / f"{name}-s{seed}"
     nll = {"nll": 120.0, "nll_se": 0.9, "nll_images": 1000, "nll_z_samples": 100}
@@ -136,7 +136,7 @@ def write_run(
 
 
 def alias(names: Sequence[str], seeds: Sequence[int] = (0,)) -> dict[str, list[str]]:
-    """The run ids behind names, when no two names share a run."""
+    """The run ids of names, if no two names share a run."""
     return {name: [f"{name}-s{seed}" for seed in seeds] for name in names}
 
 

@@ -1,4 +1,4 @@
-"""A made-up results folder with all that the results page reads, and the page itself."""
+"""A made-up results folder with everything that the results page reads, and the page."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TABLE_1 = ("vae", "bvae_beta2", "cvae_onehot")
 EXPLORED = {"vae_d2": 0, "bvae_beta2_d2": 0, "cvae_onehot_d2": 10}
 NAMES = (*CURVES, LIKELIHOOD, *TABLE_1, *EXPLORED)
 HIDDEN = (24, 40)
-# Text that breaks a page which does not escape it, in an attribute, an element or a script.
+# Text that breaks a page that does not escape it, in an attribute, an element or a script.
 HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> & \"quotes\""
 
 
 def provenance(name: str, *, synthetic: bool = False) -> dict[str, Any]:
-    """provenance.json of a run; wall clock and cores tell the runs apart."""
+    """provenance.json of a run; wall-clock time and cores differ between runs."""
     return {
         "run": f"{name}-s0",
         "fingerprint": f"{len(name):x}" * 64,
@@ -57,7 +57,7 @@ def provenance(name: str, *, synthetic: bool = False) -> dict[str, Any]:
 def decoder_weights(
     labels: int, seed: int, hidden: tuple[int, ...] = HIDDEN, pixels: int = 784
 ) -> dict[str, np.ndarray]:
-    """Random decoder weights under the names of a checkpoint; the pictures have contrast."""
+    """Random decoder weights, named as in a checkpoint, whose pictures have contrast."""
     rng = np.random.default_rng(seed)
     widths = [2 + labels, *hidden, pixels]
     tensors = {}

@@ -25,7 +25,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2", "n3")
 NODE_MEMORY = 6000
-"""MB that a node claims; together more than small machines have, as the jobs need less."""
+"""MB that a node claims. Together more than a small machine has; the jobs need less."""
 
 CONFIGURATION = """\
 ClusterName=test
@@ -40,12 +40,12 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
-# Without cgroups: a container may not make any.
+# Without cgroups, because a container may not create them.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 SwitchType=switch/none
-# Memory is handed out like cores, and a job that takes more is killed at the next look.
+# Memory is allocated like cores. A job that takes more is killed at the next check.
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 JobAcctGatherType=jobacct_gather/linux
@@ -56,7 +56,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
 KillWait=5
-# A command waits so long for a controller that is away; on a busy machine it takes its time.
+# How long a command waits for a controller that is away; a busy machine is slow.
 MessageTimeout=60
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -68,7 +68,7 @@ NODE = (
 
 
 def missing() -> str | None:
-    """Why there can be no cluster here; None when there can."""
+    """Why a cluster cannot run here; None if it can."""
     if os.geteuid() != 0:
         return "only root can start a Slurm"
     absent = [name for name in (*DAEMONS, *CLIENTS) if shutil.which(name) is None]
@@ -81,7 +81,7 @@ def missing() -> str | None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Poll until a condition holds; fails when it does not in time."""
+    """Poll until a condition holds; fail if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -108,7 +108,7 @@ class Cluster:
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def command(self, *command: str) -> str:
-        """Run one of Slurm's commands; what it prints."""
+        """Run a Slurm command and return what it prints."""
         done = subprocess.run(
             command,
             env=os.environ | self.environment,
@@ -128,7 +128,7 @@ class Cluster:
         return listed.split()
 
     def start(self, name: str, *command: str) -> None:
-        """Start a daemon in the foreground, which is to say, as a child of this process."""
+        """Start a daemon in the foreground, so that it is a child of this process."""
         with open(self.folder / f"{name}.out", "ab") as output:
             self.daemons[name] = subprocess.Popen(
                 command,
@@ -140,7 +140,7 @@ class Cluster:
             )
 
     def stop(self, name: str) -> None:
-        """End a daemon by its process id."""
+        """Stop a daemon by its process id."""
         daemon = self.daemons.pop(name)
         daemon.terminate()
         try:
@@ -150,12 +150,12 @@ class Cluster:
             daemon.wait()
 
     def start_controller(self) -> None:
-        """Start slurmctld, from the state that an earlier one saved, and wait for its answer."""
+        """Start slurmctld from the state that an earlier one saved, and wait until it answers."""
         self.start("slurmctld", "slurmctld", "-D")
         wait_until(self._controller_answers, "slurmctld")
 
     def idle_nodes(self) -> int:
-        """Nodes that are up and take jobs."""
+        """Nodes that are up and accept jobs."""
         states = self.command("sinfo", "--noheader", "--Node", "--format=%t").split()
         return sum(state in ("idle", "mix", "alloc") for state in states)
 
@@ -168,7 +168,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster of three nodes of one core and one make-believe GPU each, stopped at the end."""
+    """A cluster of three nodes with one core and one simulated GPU each; stopped at the end."""
     ports, host = _free_ports(1 + len(NODES)), socket.gethostname().partition(".")[0]
     nodes = [
         NODE.format(name=name, host=host, port=port, memory=NODE_MEMORY)
@@ -180,7 +180,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     )
     (folder / "slurm.conf").write_text(configuration)
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
-    # Snakemake's jobs drop Slurm's variables before they call srun.
+    # Snakemake's jobs remove Slurm's variables before they call srun.
     srun = folder / "bin/srun"
     srun.parent.mkdir()
     srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
@@ -201,7 +201,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         wait_until((folder / "munge.socket").exists, "munged")
         running.start_controller()
         for number, name in enumerate(NODES):
-            # A node of one core: what its jobs see, in place of a cgroup.
+            # Jobs on a node see one core, in place of a cgroup.
             core = str(cores[number % len(cores)])
             running.start(name, "taskset", "--cpu-list", core, "slurmd", "-D", "-N", name)
         wait_until(lambda: running.idle_nodes() == len(NODES), "slurmd")
@@ -210,7 +210,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def _cancel_all(running: Cluster) -> None:
-    """End what is still queued or running, so that no step outlives its slurmd."""
+    """Cancel all queued and running jobs, so that no step outlives its slurmd."""
     if "slurmctld" not in running.daemons:
         running.start_controller()
     running.command("scancel", "--user=root")
@@ -226,10 +226,10 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main(command: Sequence[str]) -> int:
-    """Run a command with a cluster; its exit status."""
+    """Run a command with a cluster and return its exit status."""
     if reason := missing():
         sys.exit(reason)
-    # A socket's path is short, so the folder lies directly in the folder of temporary files.
+    # The path of a socket must be short, so the folder is directly in the temporary folder.
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, cluster(Path(folder)) as running:
         environment = os.environ | running.environment
         return subprocess.run(command, env=environment, check=False).returncode

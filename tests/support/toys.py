@@ -1,4 +1,4 @@
-"""Small specs and datasets that the tests of models, training and evaluation share."""
+"""Small specifications and datasets for the tests of models, training and evaluation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def toy_batch(spec: RunSpec, model: torch.nn.Module) -> tuple[torch.Tensor, ...]
 
 
 def toy_images(name: str = "mnist", train: int = 130, test: int = 120) -> Dataset:
-    """Bright bars whose place tells the digit, with noise; faces have no labels."""
+    """Bright bars whose position encodes the digit, with noise; faces have no labels."""
     shape = {"mnist": (28, 28), "frey": (28, 20)}[name]
     rng = np.random.default_rng(0)
     labels = np.arange(train + test, dtype=np.uint8) % 10

@@ -32,7 +32,7 @@ from workflow_project import PRESETS, ROOT, commit, git
 
 PRESET = "modern"
 RUN_NAMES = ("vae", "ml_n1000", "arch_500_4")
-"""A run, one with snapshots, and one of the group that the search's probes are made from."""
+"""A plain run, one with snapshots, and one of the group that the search varies."""
 
 OWN_DVC = Path(sys.prefix) / "dvc" / "bin"
 needs_dvc = pytest.mark.skipif(
@@ -42,7 +42,7 @@ needs_dvc = pytest.mark.skipif(
 
 
 def dvc_says(folder: Path, *arguments: str) -> str:
-    """Run DVC, which must end well; returns what it prints."""
+    """Run DVC, which must succeed, and return what it prints."""
     with chdir(folder):
         done = dvc._dvc(*arguments)
     assert done.returncode == 0, done.stderr
@@ -51,7 +51,7 @@ def dvc_says(folder: Path, *arguments: str) -> str:
 
 @dataclass
 class Versioned:
-    """A checkout, its configuration, and what restore and publish said in it."""
+    """A checkout, its configuration, and what restore and publish printed in it."""
 
     folder: Path
     lines: list[str] = field(default_factory=list)
@@ -85,19 +85,19 @@ class Versioned:
         return "\n".join(self.lines)
 
     def held(self) -> dict[str, str]:
-        """SHA-256 of the files that DVC holds for the preset, those that are here."""
+        """SHA-256 of the preset's files in DVC that exist in this checkout."""
         patterns = ("checkpoints/*.safetensors", "runs/*/arrays.npz")
         paths = [path for pattern in patterns for path in self.results.glob(pattern)]
         return {path.relative_to(self.results).as_posix(): file_sha256(path) for path in paths}
 
     def remote(self, url: str, **options: str) -> None:
-        """Make another remote the default, in this checkout alone."""
+        """Make another remote the default in this checkout."""
         lines = ["[core]", "    remote = other", "['remote \"other\"']", f"    url = {url}"]
         lines += [f"    {name} = {value}" for name, value in options.items()]
         (self.folder / ".dvc/config.local").write_text("\n".join(lines) + "\n")
 
     def clone(self, folder: Path) -> Versioned:
-        """A clone, with a copy of the local remote beside it where there is one."""
+        """A clone, with a copy of the local remote beside it if there is one."""
         git(self.folder, "clone", "--quiet", ".", str(folder))
         store = self.folder.parent / "vaelab-dvc"
         if store.is_dir():
@@ -137,7 +137,7 @@ def make_project(folder: Path) -> Versioned:
 
 
 def write_run(project: Versioned, run: Run, revision: str) -> None:
-    """Files of a run, consistent in themselves; the weights are just its name."""
+    """Consistent files of a run; its weights are just its name."""
     files = project.files(run.id)
     files.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     files.checkpoint.write_bytes(f"weights of {run.id}".encode())
@@ -160,7 +160,7 @@ def write_run(project: Versioned, run: Run, revision: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback address on which nothing listens."""
+    """A local port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -168,7 +168,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """A server process, from the moment that it answers on its port."""
+    """A server process; entered as soon as it answers on its port."""
     with open(log, "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -188,12 +188,12 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
 
 @contextmanager
 def ssh_remote(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """URL and options of a remote on an sshd of its own: own keys, own port, own settings."""
+    """URL and options of a remote on a new sshd with its own keys, port and settings."""
     sshd = shutil.which("sshd", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
     if sshd is None:
         pytest.skip("sshd is not installed")
     if os.getuid() == 0:
-        # Debian's sshd, started by root, insists on this folder; its service makes it.
+        # Debian's sshd needs this folder if root starts it; normally its service makes the folder.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     for key in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
@@ -212,7 +212,7 @@ def ssh_remote(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 @contextmanager
 def s3_remote(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """URL and options of a remote on an S3 server of its own."""
+    """URL and options of a remote on a new S3 server."""
     python = OWN_DVC / "python"
     found = subprocess.run([python, "-c", "import moto.server"], capture_output=True, check=False)
     if found.returncode:

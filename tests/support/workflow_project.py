@@ -25,15 +25,15 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ("faithful", "modern", "paper", "quick", "smoke")
-"""Those of the repository; a checkout may also hold some of its user's."""
+"""The presets of the repository; a checkout may also hold presets of its user."""
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 OUTPUT = "snakemake.out"
-"""Where a workflow in the background writes what it prints."""
+"""The file to which a workflow in the background prints."""
 
 _FETCHED = [ROOT / "data/raw"]
 """Where data of this machine may be; who names no mirror has them downloaded once a process."""
 
-# The jobs of a group are indented below its name.
+# The jobs of a group are indented below the name of the group.
 _GROUP = re.compile(r".*Group job (\w+) \(.*\):")
 _RULE = re.compile(r"(    )?(?:local)?(?:rule|checkpoint) (\w+):")
 _FIELD = re.compile(r"    (?:    )?(\w+): (.*)")
@@ -41,7 +41,7 @@ _FIELD = re.compile(r"    (?:    )?(\w+): (.*)")
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a plan: its rule, the group it queues in, and what Snakemake prints of it."""
+    """A job of a plan: its rule, its group in the queue, and what Snakemake prints about it."""
 
     rule: str
     group: str | None = None
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def outputs(self) -> list[str]:
-        """Paths that it writes."""
+        """The paths it writes."""
         return [path.removesuffix(" (update)") for path in self.fields["output"].split(", ")]
 
     @property
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a dry run says.
+    """What a dry run prints.
 
     Attributes:
         status: exit status.
@@ -107,13 +107,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project, used with its own sources and never with those of the original."""
+    """A copy of the project that uses its own sources, never those of the original."""
 
     folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the commands that are run in it."""
+        """Environment variables of the commands run in it."""
         strange = ("VAELAB_", "SNAKEMAKE_", "PYTEST_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(strange)}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -123,7 +123,7 @@ class Project:
         return kept | extra | ({MIRROR_VARIABLE: mirror} if mirror else {})
 
     def command(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; stdout and stderr come back as one text."""
+        """Run a command to its end; returns stdout and stderr as one text."""
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -135,7 +135,7 @@ class Project:
         )
 
     def snakemake(self, *arguments: str, cores: int = 2) -> str:
-        """Run the workflow to its end, which must be a good one; returns what was printed."""
+        """Run the workflow to its end, which must be a success, and return what it prints."""
         done = self.command("snakemake", *arguments, "--cores", str(cores))
         logs = self.folder.glob("results/*/logs/**/*.log")
         assert done.returncode == 0, done.stdout + "".join(
@@ -145,7 +145,7 @@ class Project:
         return done.stdout
 
     def start(self, *arguments: str, cores: int | None = 2) -> subprocess.Popen[bytes]:
-        """Start the workflow in the background; without `cores` the profile says how many."""
+        """Start the workflow in the background; without `cores` the profile decides."""
         given = [] if cores is None else ["--cores", str(cores)]
         with open(self.folder / OUTPUT, "wb") as output:
             return subprocess.Popen(
@@ -161,7 +161,7 @@ class Project:
         return self.plans({"it": arguments})["it"]
 
     def plans(self, queries: Mapping[str, Sequence[str]]) -> dict[str, Plan]:
-        """Dry runs by name, each from its command line without `--dry-run`."""
+        """Dry runs by name; the command lines come without `--dry-run`."""
         done = subprocess.run(
             [sys.executable, __file__],
             cwd=self.folder,
@@ -177,13 +177,13 @@ class Project:
         }
 
     def copy(self, folder: Path) -> Project:
-        """A copy with the results and all that Snakemake knows of them, times included."""
+        """A copy with the results and all that Snakemake knows about them, times included."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
 
 def copy_project(folder: Path) -> Project:
-    """Copy the files that are, or would be, under version control; no data and no results."""
+    """Copy the files that are or would be under version control, without data and results."""
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"],
         cwd=ROOT,
@@ -200,7 +200,7 @@ def copy_project(folder: Path) -> Project:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git in a folder, as a committer of its own; returns what it prints."""
+    """Run git in a folder, with a committer of its own, and return what it prints."""
     identity = ("-c", "user.name=A. Tester", "-c", "user.email=tester@example.org")
     done = subprocess.run(
         ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=False
@@ -210,7 +210,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path, message: str, *, start: bool = False) -> None:
-    """Commit all that git does not ignore; with `start` as the first commit of a repository."""
+    """Commit everything that git does not ignore; with `start` in a new repository."""
     if start:
         git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -231,7 +231,7 @@ def stop(member: psutil.Process) -> list[psutil.Process]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all its descendants with SIGKILL, at once."""
+    """Kill a process and all its descendants with SIGKILL."""
     family = stop(psutil.Process(process.pid))
     for member in family:
         member.kill()
@@ -274,7 +274,7 @@ def holders(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _answer() -> None:
-    """Read command lines from stdin, dry-run each in a forked child, write what they said."""
+    """Read command lines from stdin, dry-run each in a forked child, write what they print."""
     from snakemake.cli import main
     from snakemake.workflow import Workflow
 
@@ -297,10 +297,10 @@ def _answer() -> None:
             os.dup2(text, 1)
             os.dup2(text, 2)
             code = 1
-            # A dry run is local, and would not say what a cluster gets.
+            # A dry run is local and would not show what a cluster gets.
             Workflow.non_local_exec = "--workflow-profile" in arguments
             try:
-                # More cores than a job asks for, which would else be given fewer.
+                # More cores than any job requests, so that no job gets fewer.
                 main([*arguments, "--dry-run", "--cores", "8"])
             except SystemExit as end:
                 code = int(end.code or 0)

@@ -30,7 +30,7 @@ def enlarged(table: str, rows: int) -> str:
     model = next(line for line in lines if line.startswith(f"{COMPARED}\t"))
     cells = dict(zip(columns, model.split("\t"), strict=True))
     for number in range(rows - len(lines)):
-        extra = {"run": f"extra_{number}", "used_by": "", "samples": str(1_000_000 + number)}
+        extra = {"run": f"extra_{number}", "samples": str(1_000_000 + number)}
         lines.append("\t".join((cells | extra).values()))
     return "\n".join([header, *lines]) + "\n"
 

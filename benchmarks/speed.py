@@ -21,7 +21,8 @@ from benchmarks.networks import (
     ways_to_time,
 )
 from benchmarks.rounds import Measurement, measure, median_rates, median_ratio
-from vaelab.output.figures.style import BLUE, MUTED, RULE, SKY, STYLE, VERMILION, new_figure, save
+from vaelab.output.figures.style import MUTED, RULE, STYLE, new_figure, save
+from vaelab.output.plots import BLUE, SKY, VERMILION
 from vaelab.settings.config import Config
 from vaelab.util.io import atomic_write, write_json
 

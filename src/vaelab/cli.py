@@ -228,12 +228,9 @@ def metrics(config: Config) -> None:
 @configured
 def figure(config: Config, number: int) -> None:
     """Draw figure NUMBER from evaluated runs."""
-    from vaelab.output.figures import FIGURES, draw, save
+    from vaelab.output.writing import write
 
-    path = config.folder / "figures" / f"figure_{number:02d}.png"
-    drawn = draw(number, _results(config))
-    save(drawn, path, with_vector=FIGURES[number].vector)
-    click.echo(path)
+    click.echo(write(f"figure_{number:02d}", _results(config)))
 
 
 @main.command()
@@ -244,26 +241,9 @@ def table(config: Config, name: str) -> None:
 
     NUMBER is the report's; `likelihood` is the companion of Figure 3.
     """
-    from vaelab.output.tables import TABLES, likelihood_table, write_table
+    from vaelab.output.writing import write
 
-    results = _results(config)
-    if name == "likelihood":
-        frame = likelihood_table(results, load_runs(config).used_by["figure_03"])
-        path = config.folder / "tables" / "likelihood.csv"
-    elif name.isdecimal() and int(name) in TABLES:
-        frame = TABLES[int(name)](results)
-        path = config.folder / "tables" / f"table_{int(name)}.csv"
-    else:
-        raise VaelabError(
-            f"there is no table {name}; the report has 1 to {max(TABLES)}, "
-            "and `likelihood` is the companion of Figure 3"
-        )
-    write_table(frame, path, path.with_suffix(".md"))
-    if name == "3":
-        from vaelab.output.figures import draw_table_3, save
-
-        save(draw_table_3(results), path.with_suffix(".png"), with_vector=False)
-    click.echo(path)
+    click.echo(write(f"table_{name}", _results(config)))
 
 
 @main.command()
@@ -357,7 +337,10 @@ def show(config: Config, targets: Sequence[str]) -> None:
         click.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), nl=False)
         return
     runs = load_runs(config)
-    names = [n for t in targets for n in runs.used_by.get(t, (t,))]
+    from vaelab.output.catalogue import CATALOGUE
+
+    shown = {t: CATALOGUE[t].among(runs.alias) if t in CATALOGUE else (t,) for t in targets}
+    names = [name for target in targets for name in shown[target]]
     specs = {run.id: run.spec.model_dump(mode="json") for run in _runs(config, names)}
     click.echo(json.dumps(specs, indent=2))
 

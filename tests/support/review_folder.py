@@ -13,9 +13,8 @@ from safetensors.numpy import save_file
 
 from result_folders import alias, arrays, likelihood, losses, write_run
 from vaelab.original import numbers
-from vaelab.original.errata import ERRATA
 from vaelab.output.page import build_page
-from vaelab.output.tables import likelihood_table
+from vaelab.output.tables import table_likelihood, write_table
 from vaelab.results.reader import Results
 from vaelab.search.algorithm import Measurement
 from vaelab.search.noise import search_summary
@@ -117,7 +116,8 @@ def write_folder(folder: Path, *, synthetic: bool = False) -> Results:
         shade.save(folder / "figures" / f"figure_{number:02d}.png")
     write_csv(folder / "tables" / "table_1.csv", table_1())
     results = Results(folder, alias(NAMES))
-    write_csv(folder / "tables" / "likelihood.csv", likelihood_table(results, [LIKELIHOOD]))
+    tables = folder / "tables"
+    write_table(table_likelihood(results), tables / "likelihood.csv", tables / "likelihood.md")
     return results
 
 
@@ -192,10 +192,7 @@ def make_page(folder: Path, **changes: Any) -> Path:
     results = changes.pop("results", None) or write_folder(folder)
     out = folder / "index.html"
     arguments: dict[str, Any] = {
-        "figures_dir": folder / "figures",
-        "tables_dir": folder / "tables",
         "claims": claims(),
-        "errata": ERRATA,
         "measures": None,
         "search": search(),
         "benchmarks": pd.DataFrame(

@@ -267,7 +267,7 @@ def holders(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     first: dict[str, str] = {}
     result = {}
     for row in rows:
-        same = {k: v for k, v in row.items() if k not in ("run", "group", "used_by", "when")}
+        same = {k: v for k, v in row.items() if k not in ("run", "group", "when")}
         same["snapshots"] = row["group"] == "likelihood"
         result[row["run"]] = first.setdefault(json.dumps(same, sort_keys=True), row["run"])
     return result

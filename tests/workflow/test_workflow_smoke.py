@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vaelab.output.figures import FIGURES
+from vaelab.output.catalogue import CATALOGUE
 from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project, holders, kill, preset_rows
 
 SMOKE = ("--config", "preset=smoke")
@@ -81,9 +81,9 @@ def finished(
 
 def test_files_of_the_contract_are_there(finished: Project) -> None:
     folder = results(finished)
-    for number, spec in FIGURES.items():
-        assert (folder / f"figures/figure_{number:02d}.png").is_file()
-        assert (folder / f"figures/figure_{number:02d}.svg").is_file() == spec.vector
+    files = {path for item in CATALOGUE.values() for path in item.files.values()}
+    made = {*folder.glob("figures/*"), *folder.glob("tables/*")}
+    assert {path.relative_to(folder).as_posix() for path in made} == files
     for name in ("table_1", "table_2", "table_3", "likelihood"):
         for kind in ("csv", "md"):
             assert (folder / f"tables/{name}.{kind}").stat().st_size > 500
@@ -221,7 +221,7 @@ def test_table_3_has_the_networks_of_the_appendix(finished: Project) -> None:
 
 def test_companion_table_holds_every_estimate_of_every_figure_3_run(finished: Project) -> None:
     rows = read_csv(results(finished) / "tables/likelihood.csv")
-    runs = [row["run"] for row in ROWS if "figure_03" in row["used_by"]]
+    runs = CATALOGUE["figure_03"].among(row["run"] for row in ROWS)
     assert {"ml_n1000", "ml_n50000", "wakesleep_n1000", "mcem_n1000"} <= set(runs)
     estimators = {"elbo", "importance", "report", "notebook", "harmonic", "kw_d", "ais"}
     found = [(row["model"], row["split"], row["estimator"]) for row in rows]
@@ -363,7 +363,6 @@ def replanned(finished: Project) -> dict[str, Plan]:
     for path in touched:
         path.touch()
     (finished.folder / "src/vaelab/training/trainer.py").open("a").write("# A comment.\n")
-    readers = "figure_04;figure_05;figure_06"
     return finished.plans(
         {
             "nothing": ("all", *SMOKE),
@@ -371,7 +370,6 @@ def replanned(finished: Project) -> dict[str, Plan]:
             "beta": ("all", *SMOKE, table("beta50", beta="40")),
             "width": ("all", *SMOKE, table("mnist_d20", hidden="400")),
             "overridden": ("all", *SMOKE, table("beta50", learning_rate="0.5")),
-            "reader": ("all", *SMOKE, table("mnist_d2", used_by=readers)),
             "search": ("all", *SMOKE, "search={recon: 150}"),
             "classifier": ("all", *SMOKE, "classifier={epochs: 2}"),
             "seeds": ("all", *SMOKE, "seeds=[0, 1]"),
@@ -400,17 +398,12 @@ def test_changed_run_is_retrained_with_what_rests_on_it(replanned: dict[str, Pla
     plan = replanned["width"]
     assert plan.trained == {"mnist_d20-s0"}
     figures = ("figure_01", "figure_04", "figure_05")
-    used_by = next(row["used_by"] for row in ROWS if row["run"] == "mnist_d20")
-    assert set(figures) == set(used_by.split(";"))
+    assert set(figures) == {name for name, item in CATALOGUE.items() if "mnist_d20" in item.runs}
     assert plan.rules == Counter(["train", *figures, *SUMMARIES])
 
 
 def test_cell_that_the_preset_overrides_changes_nothing(replanned: dict[str, Plan]) -> None:
     assert replanned["overridden"].jobs == []
-
-
-def test_changed_reader_redraws_one_figure(replanned: dict[str, Plan]) -> None:
-    assert replanned["reader"].rules == Counter(["figure_06", "page", "all"])
 
 
 def test_changed_threshold_only_decides_again(replanned: dict[str, Plan]) -> None:
@@ -675,7 +668,7 @@ def test_one_core_gives_the_bytes_of_two(
     try:
         alone.snakemake("table_1", *SMOKE, cores=1)
         runs = weights(alone)
-        assert set(runs) == {f"{row['run']}-s0" for row in ROWS if "table_1" in row["used_by"]}
+        assert set(runs) == {f"{run}-s0" for run in CATALOGUE["table_1"].runs}
         assert runs == {run: weights(finished)[run] for run in runs}
         for run in runs:
             ours, theirs = (results(p) / f"runs/{run}/arrays.npz" for p in (alone, finished))

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from vaelab.settings.config import CONFIG_FILE, preset_file, read_yaml, validate
 from vaelab.data import DATASETS
+from vaelab.output.catalogue import CATALOGUE, figures, tables
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 from vaelab.search.algorithm import run_name
@@ -77,19 +78,6 @@ HAS_CARD = Path(os.sep, "dev", "nvidiactl").exists() and os.environ.get(
 GPUS_PER_RUN = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and HAS_CARD))
 # Used with `--software-deployment-method conda`, and by nothing else.
 ENVIRONMENT = f"../../envs/{'cuda' if GPUS_PER_RUN else 'cpu'}.yaml"
-# The split that an item of the report shows; most show test images.
-SPLITS = {
-    "Figure 1": "train and test",
-    "Figure 2": "train and test",
-    "Figure 3": "train and test",
-    "Figure 6": "train and test",
-    "Figure 13": "train",
-    "Figure 14": "train and test",
-    "Companion of Figure 3": "train and test",
-    "Table 1": "train and test",
-    "Table 2": "train and test",
-    "Table 3": "train and test",
-}
 SEEDS = ", ".join(map(str, CONFIG.seeds))
 # Groups of jobs on a cluster: some eight trainings each, six figures and tables, what comes last.
 TRAININGS = [f"trainings_{n}" for n in range(math.ceil(len(RUNS.by_id) / 8))]
@@ -124,14 +112,19 @@ def evaluations(run_ids):
     ]
 
 
+def shown_by(target):
+    """Names of the runs that a figure or table shows, as far as the run table has them."""
+    return CATALOGUE[target].among(RUNS.alias)
+
+
 def needed_by(target):
-    """The evaluations of the runs that a target names in config/runs.tsv."""
-    return evaluations(RUNS.ids(RUNS.used_by.get(target, ())))
+    """The evaluations of the runs that a figure or table shows."""
+    return evaluations(RUNS.ids(shown_by(target)))
 
 
 def seen_by(target):
     """Training samples per run of a target, for its caption."""
-    samples = {RUNS.run(i).spec.samples for i in RUNS.ids(RUNS.used_by.get(target, ()))}
+    samples = {RUNS.run(i).spec.samples for i in RUNS.ids(shown_by(target))}
     return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))
 
 
@@ -144,9 +137,9 @@ def model_kind(spec):
     return "VAE" if spec.beta == 1 else "BVAE"
 
 
-def labels_of(target, item, form):
-    """Labels of a report item; items that differ in one of them become a switch."""
-    specs = [RUNS.run(i).spec for i in RUNS.ids(RUNS.used_by.get(target, ()))]
+def labels_of(target, form):
+    """Labels of a figure or table; items that differ in one of them become a switch."""
+    specs = [RUNS.run(i).spec for i in RUNS.ids(shown_by(target))]
     vaes = [spec for spec in specs if spec.model == "vae"]
 
     def joined(values):
@@ -155,14 +148,14 @@ def labels_of(target, item, form):
         )
 
     return {
-        "item": item,
+        "item": CATALOGUE[target].label,
         "dataset": joined(
             sorted({{"mnist": "MNIST", "frey": "Frey Face"}[s.dataset] for s in specs})
         ),
         "model": joined(sorted({model_kind(spec) for spec in specs})),
         "d": joined(sorted({spec.latent_dim for spec in vaes})),
         "beta": joined(sorted({spec.beta for spec in vaes})),
-        "split": SPLITS.get(item, "test"),
+        "split": CATALOGUE[target].split,
         "format": form,
     }
 

@@ -1,66 +1,51 @@
-# REQUIRED INPUTS: evaluations of the runs that config/runs.tsv marks with the figure.
-# OUTPUTS: figures/figure_<nn>.png, and an .svg twin where it is a plot.
+# REQUIRED INPUTS: evaluations of the runs that output/catalogue.py names for the figure or table.
+# OUTPUTS: figures/figure_<nn>.png, and an .svg twin where it is a plot; tables/table_<n>.csv and
+# tables/likelihood.csv with .md twins, and the pictures of Table 3.
 
-SECTIONS = {
-    1: "2 Reimplementation",
-    2: "2 Reimplementation",
-    3: "2 Reimplementation",
-    4: "2 Reimplementation",
-    5: "2 Reimplementation",
-    6: "3 Other models",
-    7: "3 Other models",
-    8: "3 Other models",
-    9: "3 Other models",
-    10: "3 Other models",
-    11: "4 Benchmarks",
-    12: "4 Benchmarks",
-    13: "4 Benchmarks",
-    14: "4 Benchmarks",
-    15: "5 Minimal architecture",
-}
-# Figures that are plots and get a vector twin.
-PLOTS = (1, 2, 3, 6, 13, 14)
+REPORT_FILES = []
 
-FIGURE_FILES = []
-
-for number, section in SECTIONS.items():
-    figure = f"figure_{number:02d}"
+for position, item in enumerate(CATALOGUE.values()):
+    target, kind = item.target, item.kind
     files = {
-        form: report(
-            f"{RESULTS}/figures/{figure}.{form}",
-            caption=f"../report/{figure}.rst",
-            category=section,
-            labels=labels_of(figure, f"Figure {number}", form),
+        form: (
+            f"{RESULTS}/{path}"
+            if form == "md"
+            else report(
+                f"{RESULTS}/{path}",
+                caption=f"../report/{target}.rst",
+                category=item.category,
+                labels=labels_of(target, form),
+            )
         )
-        for form in (("png", "svg") if number in PLOTS else ("png",))
+        for form, path in item.files.items()
     }
-    FIGURE_FILES += files.values()
+    REPORT_FILES += files.values()
 
     rule:
         name:
-            figure
+            target
         input:
-            needed_by(figure),
-            # The last figure also shows what our own search found.
-            [rules.search.output, searched] if number == 15 else [],
+            needed_by(target),
+            # Some also show what our own search found.
+            [rules.search.output, searched] if item.searched else [],
         output:
             **files,
         log:
-            f"{RESULTS}/logs/figures/{figure}.log",
+            f"{RESULTS}/logs/{kind}s/{target}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/figures/{figure}.jsonl"
+            f"{RESULTS}/benchmarks/{kind}s/{target}.jsonl"
         group:
-            together(DRAWINGS[number % len(DRAWINGS)] if number != 15 else None)
+            together(None if item.searched else DRAWINGS[position % len(DRAWINGS)])
         conda:
             ENVIRONMENT
         resources:
             mem_mb=growing(1000),
             runtime=growing(5),
         params:
-            number=number,
+            command=f"{kind} {item.key}",
             preset=CONFIG.preset,
             seeds=SEEDS,
-            samples=seen_by(figure),
-            runs=RUNS.used_by.get(figure, ()),
+            samples=seen_by(target),
+            runs=shown_by(target),
         shell:
-            "vaelab figure {params.number} > {log} 2>&1"
+            "vaelab {params.command} > {log} 2>&1"

@@ -41,9 +41,8 @@ rule page:
         rules.metrics.output,
         rules.measures.output,
         rules.search.output,
-        FIGURE_FILES,
-        TABLE_FILES,
-        weights(RUNS.ids(RUNS.used_by.get("figure_13", ()))),
+        REPORT_FILES,
+        weights(RUNS.ids(shown_by("figure_13"))),
         # The page sets the verdicts of other presets beside its own.
         [str(path) for path in CONFIG.judged_elsewhere],
     output:

@@ -53,8 +53,8 @@ use rule train as train_architecture with:
         run="|".join(
             [
                 r"arch_[\d_]+-s\d+",
-                *RUNS.ids(RUNS.used_by.get("table_2", ())),
-                *RUNS.ids(RUNS.used_by.get("table_3", ())),
+                *RUNS.ids(shown_by("table_2")),
+                *RUNS.ids(shown_by("table_3")),
             ]
         ),
     priority: 20

@@ -10,8 +10,7 @@ error over images; the column `spread` says which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,88 +19,25 @@ import pandas as pd
 
 from vaelab.original import numbers
 from vaelab.original.numbers import ArchitectureRow, BenchmarkRow
-from vaelab.results.reader import Results, alarm_notes, grouped, provenance_line, seed_mean
+from vaelab.output.catalogue import CATALOGUE
+from vaelab.output.columns import COLUMNS, Column
+from vaelab.output.plots import SPLITS
+from vaelab.results.reader import Results, alarm_notes, provenance_line, seed_mean
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
 from vaelab.search.noise import Noise, flip_probability, standard_error
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import atomic_write, write_csv
 
 LOSSES = ("recon", "kl", "neg_elbo")
-SPLITS = ("train", "test")
 
-# Headers of the Markdown twins; columns without one are in the CSV alone.
-HEADERS = {
-    "id": "",
-    "statement": "claim",
-    "verdict": "verdict",
-    "where": "rests on",
-    "reason": "evidence",
-    "step": "step",
-    "our_step": "our step",
-    "path": "path",
-    "model": "model",
-    "architecture": "h",
-    "parameters": "parameters",
-    "samples": "samples",
-    "train_recon": "train recon",
-    "train_kl": "train KL",
-    "train_neg_elbo": "train −ELBO",
-    "train_objective": "train objective",
-    "report_recon": "report recon",
-    "report_kl": "report KL",
-    "report_neg_elbo": "report −ELBO",
-    "report_objective": "report objective",
-    "diff_recon": "Δ recon",
-    "diff_kl": "Δ KL",
-    "diff_neg_elbo": "Δ −ELBO",
-    "diff_neg_elbo_percent": "Δ −ELBO, %",
-    "test_recon": "test recon",
-    "test_kl": "test KL",
-    "test_neg_elbo": "test −ELBO",
-    "test_nll": "test NLL",
-    "test_mse": "test MSE × 1000",
-    "report_minutes": "report minutes",
-    "good": "good",
-    "report_good": "report: good",
-    "flip_probability": "P(flip)",
-    "split": "set",
-    "estimator": "estimator",
-    "nats": "log p(x)",
-    "images": "images",
-    "z_samples": "z per image",
-    "diagnostic": "diagnostic",
-    "note": "note",
-}
-DECIMALS = {"flip_probability": 2, "report_minutes": 0}
-SCALES = {"test_mse": 1000.0}
-
-
-@dataclass(frozen=True)
-class _Benchmark:
-    """A row of Table 1: what it is called, the run, and what a reader should know."""
-
-    model: str
-    run: str
-    note: str = ""
-
-
-_BENCHMARKS = (
-    _Benchmark("VAE", "vae"),
-    _Benchmark(
-        "BVAE, β = 2", "bvae_beta2", "the report's BVAE row: its numbers imply β = 2, not 5"
-    ),
-    _Benchmark(
-        "BVAE, β = 5", "bvae_beta5", "what the report's text states; it has no numbers for it"
-    ),
-    _Benchmark("CVAE, one-hot label", "cvae_onehot", "bounds log p(x|c), not log p(x)"),
-    _Benchmark("CVAE, label as a number", "cvae_scalar", "not in the report's table"),
-    _Benchmark("VQ-VAE", "vqvae", "not in the report's table: it has no likelihood"),
-)
-# Runs that each table always needs; Table 2 also reads the probes of our search.
-TABLE_RUNS: dict[int, tuple[str, ...]] = {
-    1: tuple(row.run for row in _BENCHMARKS),
-    2: tuple(run_name(row.architecture) for row in numbers.TABLE_2),
-    3: tuple(run_name(row.architecture) for row in numbers.TABLE_3),
+# Table 1: run -> what the model is called, and what a reader should know.
+MODELS = {
+    "vae": ("VAE", ""),
+    "bvae_beta2": ("BVAE, β = 2", "the report's BVAE row: its numbers imply β = 2, not 5"),
+    "bvae_beta5": ("BVAE, β = 5", "what the report's text states; it has no numbers for it"),
+    "cvae_onehot": ("CVAE, one-hot label", "bounds log p(x|c), not log p(x)"),
+    "cvae_scalar": ("CVAE, label as a number", "not in the report's table"),
+    "vqvae": ("VQ-VAE", "not in the report's table: it has no likelihood"),
 }
 
 
@@ -116,12 +52,13 @@ def table_1(results: Results) -> pd.DataFrame:
     reported = {row.run: row for row in numbers.TABLE_1}
     estimate = results.metrics("vae")[0]["test"]
     rows = []
-    for benchmark in _BENCHMARKS:
-        metrics = results.metrics(benchmark.run)
-        report = reported.get(benchmark.run)
+    for run in CATALOGUE["table_1"].runs:
+        metrics = results.metrics(run)
+        report = reported.get(run)
+        model, note = MODELS[run]
         row: dict[str, Any] = {
-            "model": benchmark.model,
-            "run": benchmark.run,
+            "model": model,
+            "run": run,
             "in_report": report is not None,
             "beta": metrics[0]["spec"]["beta"],
             "samples": metrics[0]["samples"],
@@ -131,16 +68,14 @@ def table_1(results: Results) -> pd.DataFrame:
             "test_nll_spread": _spread(metrics, "test", "nll"),
             **{f"{split}_mse": _mean(metrics, split, "mse") for split in SPLITS},
             "report_minutes": report.minutes if report else np.nan,
-            "note": benchmark.note,
+            "note": note,
         }
         rows.append(row)
     return _titled(
         pd.DataFrame(rows),
-        "Table 1. Loss after convergence",
+        "table_1",
         results,
-        TABLE_RUNS[1],
-        "Δ is ours on the training set minus the report's. The objective contains β, −ELBO is "
-        "recon + KL. MSE is per pixel.",
+        CATALOGUE["table_1"].runs,
         "NLL is −log p(x): −ELBO over all test images, less what importance sampling with "
         f"{estimate['nll_z_samples']} samples takes off it on {estimate['nll_images']} of them.",
     )
@@ -178,12 +113,9 @@ def table_2(results: Results) -> pd.DataFrame:
     frame = pd.DataFrame(rows).astype({"step": "Int64", "our_step": "Int64"})
     return _titled(
         frame,
-        "Table 2. Search for the minimal architecture",
+        "table_2",
         results,
         frame["run"],
-        "Δ is ours on the training set minus the report's. Steps count the report's probes and "
-        "ours; path says who made a probe. The report's numbers of probes that only we made come "
-        "from its Table 3.",
         f"Good: {settings.metric} recon ≤ {settings.recon:g} and KL ≤ {settings.kl:g}; P(flip) is "
         "the probability that repeated trainings would give the other verdict.",
     )
@@ -195,23 +127,12 @@ def table_3(results: Results) -> pd.DataFrame:
         _architecture(row.architecture, results.metrics(run_name(row.architecture)), row)
         for row in numbers.TABLE_3
     ]
-    return _titled(
-        pd.DataFrame(rows),
-        "Table 3. Performance of different networks",
-        results,
-        TABLE_RUNS[3],
-        "Δ is ours on the training set minus the report's.",
-    )
+    return _titled(pd.DataFrame(rows), "table_3", results, CATALOGUE["table_3"].runs)
 
 
-def likelihood_table(results: Results, names: Iterable[str]) -> pd.DataFrame:
-    """All estimates of log p(x) at the end of training, the companion of Figure 3.
-
-    Args:
-        results: the runs.
-        names: runs with a likelihood_final.csv, in the order of the rows.
-    """
-    names = list(names)
+def table_likelihood(results: Results) -> pd.DataFrame:
+    """All estimates of log p(x) at the end of training, the companion of Figure 3."""
+    names = CATALOGUE["table_likelihood"].among(results.alias)
     frames = []
     for name in names:
         seeds = results.likelihood_final(name)
@@ -226,19 +147,15 @@ def likelihood_table(results: Results, names: Iterable[str]) -> pd.DataFrame:
         frames.append(frame)
     return _titled(
         pd.concat(frames, ignore_index=True),
-        "Estimates of log p(x) at the end of training (Figure 3)",
+        "table_likelihood",
         results,
         names,
-        "The report's formula and its notebook's are biased; see the report's section 6.1.2.",
         "elbo, harmonic, report and notebook reduce draws from the encoder; importance, kw_d and "
         "ais start from Gaussians fitted to each image's posterior. MCEM trains no encoder: the "
         "fitted Gaussians stand in for it.",
         "R-hat, a mean over images, is near 1 where an image's chains agree; far above it, they "
         "have not mixed, as between separate modes of a posterior.",
     )
-
-
-TABLES: dict[int, Callable[[Results], pd.DataFrame]] = {1: table_1, 2: table_2, 3: table_3}
 
 
 def write_table(frame: pd.DataFrame, csv_path: Path | str, md_path: Path | str) -> None:
@@ -250,11 +167,18 @@ def write_table(frame: pd.DataFrame, csv_path: Path | str, md_path: Path | str) 
 
 def markdown(frame: pd.DataFrame) -> str:
     """A table in Markdown: losses to one decimal, spreads after ±, notes below."""
-    shown = [column for column in frame if column in HEADERS and frame[column].notna().any()]
+    shown = {
+        key: COLUMNS[key]
+        for key in frame
+        if key in COLUMNS and COLUMNS[key].heading is not None and frame[key].notna().any()
+    }
     lines = [
-        [HEADERS[column] for column in shown],
-        ["---:" if _is_number(frame[column]) else "---" for column in shown],
-        *([_cell(row, column) for column in shown] for row in frame.to_dict("records")),
+        [str(column.heading) for column in shown.values()],
+        ["---:" if column.numeric else "---" for column in shown.values()],
+        *(
+            [_cell(row, key, column) for key, column in shown.items()]
+            for row in frame.to_dict("records")
+        ),
     ]
     title = [f"## {frame.attrs['title']}", ""] if "title" in frame.attrs else []
     body = ["| " + " | ".join(cells) + " |" for cells in lines]
@@ -262,41 +186,27 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join([*title, *body, *notes]) + "\n"
 
 
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _cell(row: Mapping[str, Any], column: str) -> str:
-    value = row[column]
-    if isinstance(value, str):
-        return value.replace("|", "\\|")
-    if value is None or pd.isna(value):
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return grouped(int(value))
-    decimals, scale = DECIMALS.get(column, 1), SCALES.get(column, 1.0)
-    value = round(scale * value, decimals) + 0.0  # the sum turns -0.0 into 0.0
-    sign = "+" if column.startswith("diff_") and value else "-"
-    text = f"{value:{sign}.{decimals}f}".replace("-", "−")
-    spread = row.get(f"{column}_spread")
-    return text if spread is None or pd.isna(spread) else f"{text} ± {scale * spread:.{decimals}f}"
+def _cell(row: Mapping[str, Any], key: str, column: Column) -> str:
+    text, spread = column.text(row[key]), column.spread(row, key)
+    return f"{text} ± {spread}" if text and spread else text.replace("|", "\\|")
 
 
 def _titled(
-    frame: pd.DataFrame, title: str, results: Results, names: Iterable[str], *notes: str
+    frame: pd.DataFrame, target: str, results: Results, names: Iterable[str], *notes: str
 ) -> pd.DataFrame:
-    """Attach title and notes for the Markdown twin."""
-    names = list(names)
+    """Attach title and notes for the Markdown twin; the first note is the catalogue's."""
+    item, names = CATALOGUE[target], list(names)
     count = len(results.seeds)
     spread = (
         "standard error over images" if count == 1 else f"standard deviation over {count} seeds"
     )
-    frame.attrs["title"] = title
+    frame.attrs["title"] = (
+        f"{item.title} ({item.beside})" if item.beside else f"{item.label}. {item.title}"
+    )
     frame.attrs["notes"] = [
         *alarm_notes(results, names),
         f"{_capital(provenance_line(results, names))}. Nats per image; ± is the {spread}.",
+        item.caption,
         *notes,
     ]
     return frame

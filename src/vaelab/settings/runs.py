@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaelab.settings.config import Config, Group, Recipe, explain
 from vaelab.settings.spec import RunSpec
@@ -28,22 +28,11 @@ class RunRow(BaseModel):
 
     run: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Stable name of the run.")
     group: Group = Field(description="Group whose budget and recipe a preset may change.")
-    used_by: tuple[str, ...] = Field(
-        description="Targets that need the run, joined by `;` (figure_01, table_1, ...)."
-    )
     when: Literal["always", "baselines", "extras", "by_name"] = Field(
         "always",
         description="Config switch that the run waits for; a run `by_name` is no part of `all`.",
     )
     spec: RunSpec
-
-    @field_validator("used_by")
-    @classmethod
-    def _targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for target in value:
-            if not re.fullmatch(TARGET, target):
-                raise ValueError(f"unknown target {target!r}; write figure_01, table_1 and so on")
-        return value
 
 
 # The table that vaelab's presets are about, wherever results are made.
@@ -52,11 +41,8 @@ OWN_TABLE = Path(__file__).resolve().parents[3] / "config" / "runs.tsv"
 # What the `extras` vary, each from the row of another run: left as the table has it.
 ABLATED = {"optimizer", "learning_rate", "adam_beta2", "schedule", "warmup"}
 
-# What `used_by` names.
-TARGET = r"(figure_[0-9]{2}|table_[0-9])"
-
 # Columns of the table that are not fields of the spec.
-ROW_COLUMNS = ("run", "group", "used_by", "when")
+ROW_COLUMNS = ("run", "group", "when")
 SPEC_COLUMNS = (
     *("dataset", "train_subset", "model", "trunks", "activation", "hidden", "latent_dim"),
     *("likelihood", "beta", "condition", "method", "optimizer", "learning_rate", "batch_size"),
@@ -114,7 +100,6 @@ def _row(record: Mapping[str, str | None]) -> RunRow:
         if key in spec and re.fullmatch(r"[0-9.]+e[0-9]+", spec[key]):
             spec[key] = round(float(spec[key]))
     row: dict[str, Any] = {k: cells[k] for k in ("run", "group", "when") if k in cells}
-    row["used_by"] = tuple(cells["used_by"].split(";")) if "used_by" in cells else ()
     return RunRow.model_validate({**row, "spec": spec})
 
 
@@ -139,7 +124,6 @@ class Runs:
     Attributes:
         by_id: every training there is, by id; specs are distinct per seed.
         alias: run name -> ids (one per seed) that hold its results.
-        used_by: target -> names of the runs it needs.
         seeds: RNG seeds.
         probe: the spec that the search's probes are made from; a table without a run of group
             architecture has none.
@@ -148,7 +132,6 @@ class Runs:
 
     by_id: dict[str, Run]
     alias: dict[str, tuple[str, ...]]
-    used_by: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     probe: RunSpec | None
     apart: dict[str, Run]
@@ -213,7 +196,6 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
     by_id: dict[str, Run] = {}
     apart: dict[str, Run] = {}
     alias: dict[str, tuple[str, ...]] = {}
-    used_by: dict[str, list[str]] = {}
     holders: dict[str, str] = {}
     probe: RunSpec | None = None
     for row in rows:
@@ -233,10 +215,7 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
                 run = Run(row.run, seed, spec)
                 by_id[run.id] = run
         alias[row.run] = tuple(f"{holder}-s{seed}" for seed in config.seeds)
-        for target in row.used_by:
-            used_by.setdefault(target, []).append(row.run)
-    targets = {target: tuple(names) for target, names in used_by.items()}
-    return Runs(by_id, alias, targets, tuple(config.seeds), probe, apart)
+    return Runs(by_id, alias, tuple(config.seeds), probe, apart)
 
 
 def _baselines(config: Config, rows: Iterable[RunRow], own: Iterable[RunRow]) -> set[str]:

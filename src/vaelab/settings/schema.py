@@ -16,7 +16,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from vaelab.settings.config import Config
-from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, TARGET, RunRow
+from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write
 
@@ -30,7 +30,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # Columns whose cells hold several values: what joins them, and what one looks like.
 JOINED = {
-    "used_by": (";", TARGET),
     "hidden": ("-", r"[1-9][0-9]*"),
 }
 # What the keys of a mapping stand for.

@@ -20,30 +20,44 @@ from PIL import Image
 
 from result_folders import alias, arrays, history, likelihood, losses, write_run, write_runs
 from vaelab.original import numbers
-from vaelab.output.figures import FIGURES, draw, draw_table_3, save
+from vaelab.output.catalogue import CATALOGUE, SECTIONS, figures
 from vaelab.output.figures.grids import image_grid
-from vaelab.output.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI
-from vaelab.output.tables import TABLE_RUNS
+from vaelab.output.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI, save
+from vaelab.output.figures.style import draw as draw_function
 from vaelab.results.reader import Results, describe_samples, grouped
 from vaelab.settings.config import SearchSettings
+from vaelab.settings.runs import read_rows
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import write_csv, write_json, write_npz
 from workflow_project import ROOT
 
 PLOTS = (1, 2, 3, 6, 13, 14)
+ROWS = {row.run: row for row in read_rows(ROOT / "config/runs.tsv")}
+
+
+def runs_of(target: str | int, *switched_on: str) -> list[str]:
+    """Runs of a figure or table, of those that the settings switch on the given kinds alone."""
+    target = f"figure_{target:02d}" if isinstance(target, int) else target
+    kinds = {"always", *switched_on}
+    return [name for name in CATALOGUE[target].runs if ROWS[name].when in kinds]
+
+
+def draw(number: int, results: Results) -> Figure:
+    """A figure of the catalogue."""
+    return draw_function(CATALOGUE[f"figure_{number:02d}"].function, results)
 
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """All runs that figures and Table 3 need without baselines and extras, one seed."""
-    names = {name for spec in FIGURES.values() for name in spec.needs(False, False)}
-    return write_runs(tmp_path_factory.mktemp("all") / "quick", sorted(names | {*TABLE_RUNS[3]}))
+    names = {name for target in CATALOGUE for name in runs_of(target)}
+    return write_runs(tmp_path_factory.mktemp("all") / "quick", sorted(names))
 
 
 @pytest.fixture(scope="module")
 def drawn(made_up: Results) -> dict[int, Figure]:
     """Every figure of `made_up`, drawn once."""
-    return {number: draw(number, made_up) for number in FIGURES}
+    return {number: draw(number, made_up) for number in range(1, 16)}
 
 
 def panel(figure: Figure, title: str) -> Axes:
@@ -179,7 +193,7 @@ def test_figure_1_shows_d_20_and_200_unclipped_and_all_d_together(
 def test_figure_1_extends_the_axis_to_where_our_curves_end(
     made_up: Results, tmp_path: Path
 ) -> None:
-    results = write_runs(tmp_path / "quick", FIGURES[1].runs)
+    results = write_runs(tmp_path / "quick", runs_of(1))
     end = {"neg_elbo": [600.0, 170.0], "recon": [0, 0], "kl": [0, 0], "objective": [0, 0]}
     late = history([100, 300_000], end, end)
     write_csv(tmp_path / "quick/runs/mnist_d3-s0/history.csv", late)
@@ -189,7 +203,7 @@ def test_figure_1_extends_the_axis_to_where_our_curves_end(
 
 
 def test_baselines_are_drawn_where_they_ran(tmp_path: Path) -> None:
-    results = write_runs(tmp_path / "quick", FIGURES[1].needs(baselines=True, extras=False))
+    results = write_runs(tmp_path / "quick", runs_of(1, "baselines"))
     figure = draw(1, results)
     assert {"wake-sleep, train", "wake-sleep, test"} <= legend_texts(figure)
     values = line(panel(figure, "d = 3"), "wake-sleep, train").get_ydata()
@@ -197,7 +211,7 @@ def test_baselines_are_drawn_where_they_ran(tmp_path: Path) -> None:
 
 
 def test_figure_2_draws_wake_sleep_and_figure_3_all_baselines(tmp_path: Path) -> None:
-    names = [*FIGURES[2].needs(True, False), *FIGURES[3].needs(True, False)]
+    names = [*runs_of(2, "baselines"), *runs_of(3, "baselines")]
     results = write_runs(tmp_path / "quick", names)
     faces = panel(draw(2, results), "Frey Face, d = 5")
     last = line(faces, "wake-sleep, test").get_ydata()[-1]
@@ -214,7 +228,7 @@ def test_figure_2_draws_wake_sleep_and_figure_3_all_baselines(tmp_path: Path) ->
 
 
 def test_one_baseline_is_drawn_in_its_panel_alone(tmp_path: Path) -> None:
-    names = [*FIGURES[1].runs, "wakesleep_mnist_d10"]
+    names = [*runs_of(1), "wakesleep_mnist_d10"]
     figure = draw(1, write_runs(tmp_path / "quick", names))
     panels = {
         axes.get_title(loc="left")
@@ -235,7 +249,7 @@ def test_absent_baselines_leave_no_trace(drawn: dict[int, Figure]) -> None:
 
 def test_figure_2_takes_the_adagrad_rate_of_the_best_train_elbo(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, FIGURES[2].needs(baselines=False, extras=True))
+    results = write_runs(folder, runs_of(2, "extras"))
     for rate, recon in (("001", -800.0), ("002", -900.0), ("01", -850.0)):
         write_run(folder, f"frey_adagrad{rate}_d5", train=losses(recon, 10))
     axes = panel(draw(2, results), "Frey Face, d = 5")
@@ -248,9 +262,9 @@ def test_figure_2_takes_the_adagrad_rate_of_the_best_train_elbo(tmp_path: Path) 
 
 def test_stand_in_faces_are_named_in_red(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    for name in FIGURES[2].runs:
+    for name in runs_of(2):
         write_run(folder, name, synthetic=True)
-    figure = draw(2, Results(folder, alias(FIGURES[2].runs)))
+    figure = draw(2, Results(folder, alias(runs_of(2))))
     assert panel(figure, "Synthetic faces, d = 2")
     alarm = [t for t in figure.texts if t.get_text() == "synthetic faces, not Frey Face"]
     red, green, blue = to_rgb(alarm[0].get_color())
@@ -259,10 +273,10 @@ def test_stand_in_faces_are_named_in_red(tmp_path: Path) -> None:
 
 def test_manifold_of_stand_in_faces_is_called_so(tmp_path: Path) -> None:
     for folder, faces in (("quick", "synthetic faces"), ("modern", "Frey Face")):
-        for name in FIGURES[5].runs:
+        for name in runs_of(5):
             is_stand_in = "frey" in name and faces == "synthetic faces"
             write_run(tmp_path / folder, name, synthetic=is_stand_in)
-        results = Results(tmp_path / folder, alias(FIGURES[5].runs))
+        results = Results(tmp_path / folder, alias(runs_of(5)))
         assert panel(draw(5, results), f"Manifold, {faces}, d = 2")
 
 
@@ -280,11 +294,11 @@ def test_figure_3_keeps_estimators_and_splits_apart(drawn: dict[int, Figure]) ->
 
 def test_figure_3_has_the_reports_linear_axis_for_long_runs(tmp_path: Path) -> None:
     folder = tmp_path / "paper"
-    for name in FIGURES[3].runs:
+    for name in runs_of(3):
         run = write_run(folder, name, samples=60_000_000)
         long = likelihood(name).assign(samples=lambda frame: frame["samples"] * 20)
         write_csv(run / "likelihood.csv", long)
-    axes = panel(draw(3, Results(folder, alias(FIGURES[3].runs))), "N = 1000")
+    axes = panel(draw(3, Results(folder, alias(runs_of(3)))), "N = 1000")
     assert axes.get_xscale() == "linear"
     assert axes.get_xlim() == (0, 60_000_000)
     assert axes.get_xlabel() == "samples seen, millions"
@@ -292,7 +306,7 @@ def test_figure_3_has_the_reports_linear_axis_for_long_runs(tmp_path: Path) -> N
 
 
 def test_figure_3_names_a_run_without_the_estimator(tmp_path: Path) -> None:
-    results = write_runs(tmp_path / "quick", FIGURES[3].runs)
+    results = write_runs(tmp_path / "quick", runs_of(3))
     frame = likelihood("ml_n1000")
     path = tmp_path / "quick/runs/ml_n1000-s0/likelihood.csv"
     write_csv(path, frame[frame["estimator"] != "notebook"])
@@ -383,7 +397,7 @@ def test_both_betas_and_additions_are_labelled(drawn: dict[int, Figure]) -> None
 
 def test_measured_numbers_stand_above_their_panels(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, {*FIGURES[8].runs, *FIGURES[11].runs})
+    results = write_runs(folder, {*runs_of(8), *runs_of(11)})
     write_run(folder, "beta50", test=losses(206.54, 2.4e-6))
     write_run(folder, "beta1", test=losses(78.25, 24.83))
     write_run(folder, "vqvae", test={"mse": 0.00604, "objective": 0.02, "embedding": 0.015})
@@ -439,7 +453,7 @@ def test_figure_15_without_another_answer(
 
 
 def test_table_3_pictures_every_row(made_up: Results) -> None:
-    figure = draw_table_3(made_up)
+    figure = draw_function(CATALOGUE["table_3"].picture_function, made_up)
     rows = [str(list(row.architecture)) for row in numbers.TABLE_3]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title for title in titles if title] == [*rows, "Original"]
@@ -484,9 +498,9 @@ def test_the_same_results_give_the_same_bytes(
     made_up: Results, tmp_path: Path, number: int
 ) -> None:
     for name in ("a.png", "b.png"):
-        save(draw(number, made_up), tmp_path / name, with_vector=FIGURES[number].vector)
+        save(draw(number, made_up), tmp_path / name, with_vector=(number in PLOTS))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    if FIGURES[number].vector:
+    if number in PLOTS:
         vector = (tmp_path / "a.svg").read_text()
         assert vector == (tmp_path / "b.svg").read_text()
         assert "<dc:date>" not in vector
@@ -496,8 +510,8 @@ def test_the_same_results_give_the_same_bytes(
 
 
 def test_plots_and_nothing_else_have_vector_twins() -> None:
-    assert tuple(number for number, spec in FIGURES.items() if spec.vector) == PLOTS
-    assert sorted(FIGURES) == list(range(1, 16))
+    assert tuple(int(item.key) for item in figures() if item.vector) == PLOTS
+    assert [item.target for item in figures()] == [f"figure_{n:02d}" for n in range(1, 16)]
 
 
 def test_footer_says_what_the_figure_rests_on(drawn: dict[int, Figure], tmp_path: Path) -> None:
@@ -511,7 +525,7 @@ def test_footer_says_what_the_figure_rests_on(drawn: dict[int, Figure], tmp_path
 
 def test_several_seeds_give_mean_and_band(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, FIGURES[6].runs, seeds=(0, 1, 2))
+    results = write_runs(folder, runs_of(6), seeds=(0, 1, 2))
     for seed, value in enumerate((10.0, 20.0, 60.0)):
         parts = {"kl": [value, 1.0], "recon": [100.0, 90.0]}
         frame = history([10_000, 300_000], parts, parts)
@@ -526,7 +540,7 @@ def test_several_seeds_give_mean_and_band(tmp_path: Path) -> None:
 
 
 def test_missing_results_are_named(tmp_path: Path) -> None:
-    results = write_runs(tmp_path / "quick", FIGURES[6].runs)
+    results = write_runs(tmp_path / "quick", runs_of(6))
     gone = tmp_path / "quick/runs/beta5-s0/history.csv"
     gone.unlink()
     with pytest.raises(VaelabError, match="does not exist") as error:
@@ -534,7 +548,7 @@ def test_missing_results_are_named(tmp_path: Path) -> None:
     assert str(gone) in str(error.value)
     with pytest.raises(VaelabError, match="no run of .*quick is named 'mnist_d3'"):
         draw(1, results)
-    with pytest.raises(VaelabError, match="no figure 16"):
+    with pytest.raises(VaelabError, match="no figure or table named 'figure_16'"):
         draw(16, results)
 
 
@@ -595,31 +609,20 @@ def test_digits_are_told_apart_by_colour_and_by_marker() -> None:
         assert min(distances) > 0.08
 
 
-def test_figures_need_runs_that_the_run_table_gives_them() -> None:
-    lines = (ROOT / "config/runs.tsv").read_text().splitlines()
-    header, *rows = (line.split("\t") for line in lines)
-    columns = {name: header.index(name) for name in ("run", "used_by", "when")}
-    for number, spec in FIGURES.items():
-        for when, names in (
-            ("always", spec.runs),
-            ("baselines", spec.baselines),
-            ("extras", spec.extras),
-        ):
-            given = {
-                row[columns["run"]]
-                for row in rows
-                if f"figure_{number:02d}" in row[columns["used_by"]].split(";")
-                and row[columns["when"]] == when
-            }
-            assert set(names) <= given, f"figure {number}, {when}"
-        assert spec.needs(True, True) == spec.runs + spec.baselines + spec.extras
-        assert spec.needs(False, False) == spec.runs
+def test_figures_and_tables_name_runs_of_the_run_table() -> None:
+    for item in CATALOGUE.values():
+        assert set(item.runs) <= ROWS.keys(), item.target
+        assert item.among(ROWS) == tuple(name for name in ROWS if name in item.runs)
+        assert item.among([]) == ()
+        assert item.function.__name__ == item.target
+    shown = {name for item in CATALOGUE.values() for name in item.runs}
+    assert ROWS.keys() - shown == {"yardstick"}
 
 
 # Captions of Snakemake's report
 
 
-CAPTIONS = [f"figure_{number:02d}" for number in FIGURES] + [f"table_{n}" for n in (1, 2, 3)]
+CAPTIONS = [target for target, item in CATALOGUE.items() if not item.beside]
 
 
 def caption(
@@ -681,8 +684,7 @@ def test_caption_of_the_companion_table() -> None:
 
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_captions_link_related_items_that_are_in_the_report(name: str) -> None:
-    files = [f"figure_{number:02d}.png" for number in FIGURES]
-    files += ["table_1.csv", "table_2.csv", "table_3.csv", "table_3.png"]
+    files = [Path(file).name for item in CATALOGUE.values() for file in item.files.values()]
     html = caption(name, files=tuple(files))
     assert html.count('class="reference external"') >= 1
     assert "system-message" not in html
@@ -691,9 +693,10 @@ def test_captions_link_related_items_that_are_in_the_report(name: str) -> None:
 
 
 def test_figures_follow_the_sections_of_the_report() -> None:
-    sections = [spec.section.split(" ")[0] for spec in FIGURES.values()]
+    sections = [item.section.split(" ")[0] for item in figures()]
     assert sections == sorted(sections)
     assert sections[0] == "2.1"
     assert sections[-1] == "5.2"
-    for spec in FIGURES.values():
-        assert spec.caption.endswith(".")
+    for item in CATALOGUE.values():
+        assert item.caption.endswith(".")
+        assert item.category in SECTIONS.values()

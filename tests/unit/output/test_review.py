@@ -26,8 +26,9 @@ from review_folder import (
     search,
     write_folder,
 )
-from vaelab.output.page import accounting, explorer, formatting, media, searching, tabulating
-from vaelab.output.page.charts import END_COLUMNS, as_plotly, curve_figures
+from vaelab.output import formatting
+from vaelab.output.page import accounting, explorer, media, searching, tabulating
+from vaelab.output.page.charts import END_COLUMNS, as_plotly, charts
 from vaelab.output.page.collect import write_page
 from vaelab.output.page.page import facts, style_sheet
 from vaelab.results.reader import Results
@@ -449,7 +450,7 @@ def test_numbers_are_set_with_care(
 
 
 def test_chart_holds_the_history_with_the_sign_of_an_elbo(chart_data: dict[str, Any]) -> None:
-    traces = {trace["name"]: trace for trace in chart_data["1"][0]["data"]}
+    traces = {trace["name"]: trace for trace in chart_data["figure_01"][0]["data"]}
     history = curve("mnist_d3")
     assert traces["AEVB, train"]["x"] == history["samples"].tolist()
     for split in ("train", "test"):
@@ -468,7 +469,7 @@ def test_chart_of_several_seeds_is_their_mean_with_a_band(tmp_path: Path) -> Non
         history = curve("beta1")
         history["train_kl"] += [0.0, 1.0, 2.0 * seed]
         history.to_csv(run / "history.csv", index=False)
-    figure = curve_figures(Results(folder, alias(["beta1"], (0, 1))))[6]
+    figure = charts(Results(folder, alias(["beta1"], (0, 1))))["figure_06"]
     kl = next(line for line in figure.panels[0].lines if line.split == "train")
     assert kl.values.tolist() == [1e-6, 6.0, 10.0]
     assert kl.spread == pytest.approx([0.0, 0.0, 2**0.5])
@@ -491,8 +492,8 @@ def test_switches_are_what_tells_curves_apart(page: Node) -> None:
     assert labels[3] == [
         "train",
         "test",
-        "importance sampling",
-        "the notebook's estimator",
+        "AEVB, importance sampling",
+        "AEVB, report's notebook",
         "The report",
     ]
     assert labels[6] == ["train", "test", "β = 1", "β = 50", "The report"]
@@ -501,7 +502,7 @@ def test_switches_are_what_tells_curves_apart(page: Node) -> None:
 
 def test_end_points_stand_beside_the_reports_last_values(tmp_path: Path) -> None:
     results = write_folder(tmp_path / "quick")
-    (row, baseline) = curve_figures(results)[1].end_points()
+    (row, baseline) = charts(results)["figure_01"].end_points()
     assert set(END_COLUMNS) <= set(row)
     assert row["train"] == -117.0
     assert row["test"] == -120.0

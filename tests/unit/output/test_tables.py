@@ -11,14 +11,13 @@ import pytest
 
 from result_folders import alias, losses, write_run, write_runs
 from vaelab.original import numbers
+from vaelab.output.catalogue import CATALOGUE
 from vaelab.output.tables import (
-    TABLE_RUNS,
-    TABLES,
-    likelihood_table,
     markdown,
     table_1,
     table_2,
     table_3,
+    table_likelihood,
     write_table,
 )
 from vaelab.results.reader import Results, grouped
@@ -55,7 +54,7 @@ def benchmarks(tmp_path: Path) -> Results:
             spec={"beta": beta},
         )
     write_run(folder, "vqvae", train=VQ, test=VQ, samples=120_000)
-    return Results(folder, alias(TABLE_RUNS[1]))
+    return Results(folder, alias(CATALOGUE["table_1"].runs))
 
 
 def test_table_1_compares_training_losses_with_the_report(benchmarks: Results) -> None:
@@ -123,12 +122,12 @@ def test_table_1_shows_the_vq_vae_by_squared_error_alone(benchmarks: Results) ->
 
 def test_several_seeds_give_mean_and_sample_standard_deviation(tmp_path: Path) -> None:
     folder = tmp_path / "modern"
-    for name in TABLE_RUNS[1]:
+    for name in CATALOGUE["table_1"].runs:
         for seed, recon in enumerate((110.0, 112.0, 120.0)):
             both = VQ if name == "vqvae" else losses(recon, 9.0 + seed, nll=recon, nll_se=0.9)
             more = {} if name == "vqvae" else {"nll_images": 100, "nll_z_samples": 50}
             write_run(folder, name, seed, train=both, test={**both, **more})
-    frame = table_1(Results(folder, alias(TABLE_RUNS[1], (0, 1, 2))))
+    frame = table_1(Results(folder, alias(CATALOGUE["table_1"].runs, (0, 1, 2))))
     vae = row(frame, "vae")
     assert vae["seeds"] == 3
     assert vae["spread"] == "sd over seeds"
@@ -153,7 +152,7 @@ def searched(folder: Path, probes: list[tuple[list[int], float]], **settings: ob
 
 
 def test_table_2_has_the_reports_17_rows_in_its_order(tmp_path: Path) -> None:
-    frame = table_2(write_runs(tmp_path / "quick", TABLE_RUNS[2]))
+    frame = table_2(write_runs(tmp_path / "quick", CATALOGUE["table_2"].runs))
     assert list(frame["step"]) == list(range(1, 18))
     assert list(frame["architecture"][:3]) == ["[500, 500, 3]", "[500, 251, 3]", "[500, 376, 3]"]
     assert frame["architecture"][16] == "[324, 284, 3]"
@@ -167,7 +166,7 @@ def test_table_2_has_the_reports_17_rows_in_its_order(tmp_path: Path) -> None:
 
 def test_table_2_marks_whose_path_a_probe_is_on(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, TABLE_RUNS[2])
+    results = write_runs(folder, CATALOGUE["table_2"].runs)
     write_run(folder, "arch_500_3", train=losses(130.0, 7.0))
     write_run(folder, "arch_430_270_3", train=losses(119.0, 9.0))
     probes = [([500, 3], 0.01), ([500, 500, 3], 0.02), ([430, 270, 3], 0.375)]
@@ -201,7 +200,7 @@ def test_table_2_judges_by_the_searchs_settings(
     tmp_path: Path, settings: dict[str, object], good: bool
 ) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, TABLE_RUNS[2])
+    results = write_runs(folder, CATALOGUE["table_2"].runs)
     write_run(folder, "arch_500_500_3", train=losses(119.0, 9.0), test=losses(121.0, 9.0))
     searched(folder, [([500, 500, 3], 0.0)], **settings)
     assert row(table_2(results), "arch_500_500_3")["good"] == good
@@ -209,10 +208,10 @@ def test_table_2_judges_by_the_searchs_settings(
 
 def test_table_2_gives_the_noise_of_each_verdict(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    write_runs(folder, TABLE_RUNS[2], seeds=(0, 1))
+    write_runs(folder, CATALOGUE["table_2"].runs, seeds=(0, 1))
     for seed, recon in enumerate((119.0, 121.0)):
         write_run(folder, "arch_500_251_3", seed, train=losses(recon, 5.0))
-    frame = table_2(Results(folder, alias(TABLE_RUNS[2], (0, 1))))
+    frame = table_2(Results(folder, alias(CATALOGUE["table_2"].runs, (0, 1))))
     on_the_edge = row(frame, "arch_500_251_3")
     assert on_the_edge["recon_se"] == pytest.approx(1.0)
     assert on_the_edge["kl_se"] == 0.0
@@ -222,10 +221,10 @@ def test_table_2_gives_the_noise_of_each_verdict(tmp_path: Path) -> None:
 
 def test_table_3_has_the_reports_11_rows(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, TABLE_RUNS[3])
+    results = write_runs(folder, CATALOGUE["table_3"].runs)
     write_run(folder, "arch_500_100_50_10_5", train=losses(113.0, 11.0), parameters=1_345_424)
     frame = table_3(results)
-    assert list(frame["run"]) == list(TABLE_RUNS[3])
+    assert list(frame["run"]) == list(CATALOGUE["table_3"].runs)
     assert len(frame) == 11
     deep = row(frame, "arch_500_100_50_10_5")
     assert deep["report_neg_elbo"] == pytest.approx(154.8)
@@ -265,7 +264,7 @@ def test_csv_holds_every_column_and_markdown_the_readable_ones(
 
 def test_markdown_signs_differences_and_groups_counts(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
-    results = write_runs(folder, TABLE_RUNS[3])
+    results = write_runs(folder, CATALOGUE["table_3"].runs)
     write_run(folder, "arch_50_4", train=losses(135.42, 9.06), parameters=119_142)
     write_run(folder, "arch_500_4", train=losses(112.0, 10.2))
     text = markdown(table_3(results))
@@ -276,7 +275,7 @@ def test_markdown_signs_differences_and_groups_counts(tmp_path: Path) -> None:
 
 
 def test_markdown_leaves_out_columns_without_values(tmp_path: Path) -> None:
-    results = write_runs(tmp_path / "quick", TABLE_RUNS[2])
+    results = write_runs(tmp_path / "quick", CATALOGUE["table_2"].runs)
     assert "our step" not in markdown(table_2(results))
     searched(tmp_path / "quick", [([500, 500, 3], 0.25)])
     text = markdown(table_2(Results(results.folder, results.alias)))
@@ -286,7 +285,7 @@ def test_markdown_leaves_out_columns_without_values(tmp_path: Path) -> None:
 
 
 def test_smoke_tables_say_so(tmp_path: Path) -> None:
-    text = markdown(table_3(write_runs(tmp_path / "smoke", TABLE_RUNS[3])))
+    text = markdown(table_3(write_runs(tmp_path / "smoke", CATALOGUE["table_3"].runs)))
     assert "**Smoke preset: numbers are meaningless.**" in text
 
 
@@ -301,13 +300,13 @@ def test_likelihood_table_keeps_order_and_averages_seeds(tmp_path: Path) -> None
             for estimator, nats in (("importance", -141.0), ("ais", -140.0))
         ]  # fmt: skip
         write_csv(run / "likelihood_final.csv", pd.DataFrame(rows))
-    one = likelihood_table(Results(folder, alias(["ml_n1000"])), ["ml_n1000"])
+    one = table_likelihood(Results(folder, alias(["ml_n1000"])))
     assert list(zip(one["split"], one["estimator"], strict=True)) == [
         ("train", "importance"), ("train", "ais"), ("test", "importance"), ("test", "ais"),
     ]  # fmt: skip
     assert list(one["nats"][:2]) == [-141, -140]
     assert list(one["nats_spread"]) == [0.5] * 4
-    both = likelihood_table(Results(folder, alias(["ml_n1000"], (0, 1))), ["ml_n1000"])
+    both = table_likelihood(Results(folder, alias(["ml_n1000"], (0, 1))))
     assert list(both["nats"][:2]) == [-139.5, -138.5]
     np.testing.assert_allclose(both["nats_spread"], np.sqrt(4.5))
     text = markdown(both)
@@ -315,9 +314,9 @@ def test_likelihood_table_keeps_order_and_averages_seeds(tmp_path: Path) -> None
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:
-    results = write_runs(tmp_path / "quick", TABLE_RUNS[3])
+    results = write_runs(tmp_path / "quick", CATALOGUE["table_3"].runs)
     gone = tmp_path / "quick/runs/arch_500_4-s0/metrics.json"
     gone.unlink()
     with pytest.raises(VaelabError, match="does not exist") as error:
-        TABLES[3](results)
+        table_3(results)
     assert str(gone) in str(error.value)

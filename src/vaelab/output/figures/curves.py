@@ -6,33 +6,21 @@ are open markers. With several seeds a line is the mean and its band one standar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from vaelab.original import numbers
 from vaelab.output.figures.style import (
-    ADAGRAD,
-    AEVB,
-    BLUE,
-    GREEN,
-    INK,
     LINES,
-    MCEM,
-    NOTEBOOK,
-    PURPLE,
-    RUN_NOTES,
-    SPLITS,
-    VERMILION,
-    WAKE_SLEEP,
     WIDTH,
-    Pair,
     corner_note,
     decade_below,
     footer,
@@ -40,33 +28,17 @@ from vaelab.output.figures.style import (
     new_figure,
     samples_axis,
 )
-from vaelab.results.reader import Results, grouped
-from vaelab.util.errors import VaelabError
+from vaelab.output.lines import Line, lines, marks
+from vaelab.output.plots import INK, PLOTS, Panel, Series
+from vaelab.results.reader import Results, seed_mean
 
-FIGURE_1_DIMENSIONS = (3, 5, 10, 20, 200)
-FREY_DIMENSIONS = (2, 5, 10, 20)
-ADAGRAD_RATES = {"001": "0.01", "002": "0.02", "01": "0.1"}
-BETA_COLOURS = {1: VERMILION, 2: GREEN, 5: BLUE, 50: PURPLE}
-SUBSETS = {1000: (-200, -100), 50_000: (-160, -130)}  # of training images; the report's y range
-BENCHMARKS = (
-    ("VAE", "vae"),
-    ("BVAE, β = 2", "bvae_beta2"),
-    ("BVAE, β = 5", "bvae_beta5"),
-    ("CVAE", "cvae_onehot"),
-    ("VQ-VAE", "vqvae"),
-)
-QUANTITIES = {
-    "objective": ("objective, with β", INK),
-    "recon": ("recon", BLUE),
-    "mse": ("squared error", BLUE),
-    "kl": ("KL", VERMILION),
-    "embedding": ("embedding loss", VERMILION),
-}
-LOSSES = ("objective", "recon", "kl")
-VQ_LOSSES = ("objective", "mse", "embedding")
 MARKERS = {"train": "o", "test": "s", "both": "D"}
 UPPER_BOUND = "v"
-MARKER_STYLE = {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 1.0}
+MARKER_STYLE: dict[str, Any] = {
+    "linestyle": "none",
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.0,
+}
 REPORT = "_report"  # the underscore keeps it out of automatic legends
 MARKER_TEXTS = {
     "o": "report, train (digitised)",
@@ -82,32 +54,27 @@ def figure_01(results: Results) -> Figure:
     The first five panels keep the report's axis, which hides where d = 20 and d = 200 end; the
     last row shows those two whole, and the test curves of all d together.
     """
-    names = [f"mnist_d{d}" for d in FIGURE_1_DIMENSIONS]
+    plot = PLOTS["figure_01"]
     figure = new_figure(WIDTH, 7.0)
     grid = figure.subplots(3, 3)
     clipped, whole, together = [*grid[0], *grid[1][:2]], grid[2][:2], grid[2][2]
-    drawn = list(names)
-    for axes, name, d in zip(clipped, names, FIGURE_1_DIMENSIONS, strict=True):
-        drawn += _elbo_panel(axes, results, name)
-        _reported(axes, 1, name, "elbo", INK)
-        axes.set_title(f"d = {d}")
-        _frame_y(axes, -150, -100, extend_up=False)
-    for axes, d in zip(whole, (20, 200), strict=True):
-        _elbo_panel(axes, results, f"mnist_d{d}")
-        _reported(axes, 1, f"mnist_d{d}", "elbo", INK)
-        axes.set_title(f"d = {d}, unclipped")
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(names)))
-    for name, d, shade in zip(names, FIGURE_1_DIMENSIONS, shades, strict=True):
-        _trace(together, results, name, "neg_elbo", "test", shade, f"d = {d}", sign=-1)
+    drawn = _draw_panels(results, "figure_01", clipped)
+    for axes, panel in zip(clipped, plot.panels, strict=True):
+        _frame_y(axes, *panel.values, extend_up=False)
+    for axes, panel in zip(whole, plot.panels[3:], strict=True):
+        _draw(axes, results, "figure_01", replace(panel, title=f"{panel.title}, unclipped"))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(plot.panels)))
+    for panel, shade in zip(plot.panels, shades, strict=True):
+        (line,) = (x for x in lines(results, panel.series[0]) if x.split == "test")
+        _curve(together, line, shade, panel.title)
     together.set_title("all d, test")
-    # The report cuts its 1.2e8 samples here.
-    low, _ = _samples_range(results, drawn, 1e5, 1e8)
+    low, _ = _samples_range(results, drawn, plot.samples)
     for axes in (*clipped, *whole, together):
-        samples_axis(axes, low, 1e8)
+        samples_axis(axes, low, plot.samples[1])
     for axes in (*whole, together):
         _fit_y(axes)
     for axes in grid[:, 0]:
-        axes.set_ylabel("ELBO, nats per image")
+        axes.set_ylabel(plot.panels[0].unit)
     cell = grid[1][2]
     _legend_panel(cell, clipped, loc="upper left", labelspacing=0.25)
     cell.add_artist(cell.get_legend())
@@ -129,24 +96,21 @@ def figure_02(results: Results) -> Figure:
     The report's curves come from Adam, as its code has it, although its text says Adagrad;
     where the Adagrad runs of Kingma & Welling's three learning rates exist, the best is drawn.
     """
-    names = [f"frey_d{d}" for d in FREY_DIMENSIONS]
-    faces = "Synthetic faces" if results.synthetic(names) else "Frey Face"
+    plot = PLOTS["figure_02"]
+    required = [s.run for panel in plot.panels for s in panel.series if not s.optional]
+    faces = "Synthetic faces" if results.synthetic(required) else "Frey Face"
     figure = new_figure(WIDTH, 5.9)
     grid = figure.subplots(2, 2)
-    panels = list(grid.flat)
-    drawn = list(names)
-    for axes, name, d in zip(panels, names, FREY_DIMENSIONS, strict=True):
-        drawn += _elbo_panel(axes, results, name, label="AEVB, Adam")
-        drawn += _best_adagrad(axes, results, d)
-        _reported(axes, 2, name, "elbo", INK)
-        axes.set_title(f"{faces}, d = {d}")
-        _frame_y(axes, 0, 1600)
-    low, high = _samples_range(results, drawn, 1e3, 1.7e6)
-    for axes in panels:
+    drawn = _draw_panels(results, "figure_02", grid.flat)
+    for axes, panel in zip(grid.flat, plot.panels, strict=True):
+        axes.set_title(f"{faces}, {panel.title}")
+        _frame_y(axes, *panel.values)
+    low, high = _samples_range(results, drawn, plot.samples)
+    for axes in grid.flat:
         samples_axis(axes, low, high)
     for axes in grid[:, 0]:
-        axes.set_ylabel("ELBO, nats per image")
-    legend = _legend(figure, panels, columns=4)
+        axes.set_ylabel(plot.panels[0].unit)
+    legend = _legend(figure, list(grid.flat), columns=4)
     footer(figure, results, drawn, _band_note(results), legend)
     return figure
 
@@ -158,38 +122,21 @@ def figure_03(results: Results) -> Figure:
     posterior is needed and has a sign wrong. Importance sampling is a valid lower bound in
     expectation, and tight with many samples.
     """
+    plot = PLOTS["figure_03"]
     figure = new_figure(WIDTH, 4.0)
     panels = figure.subplots(1, 2)
-    drawn: list[str] = []
-    for axes, (subset, limits) in zip(panels, SUBSETS.items(), strict=True):
-        name = f"ml_n{subset}"
-        drawn.append(name)
-        for estimator, label, colours in (
-            ("importance", "importance sampling", AEVB),
-            ("notebook", "report's notebook", NOTEBOOK),
-        ):
-            _likelihood(axes, results, name, estimator, colours, f"AEVB, {label}")
-        for other, label, colours in (
-            (f"{name}_lr002", "AEVB, rate 0.02", ADAGRAD),
-            (f"wakesleep_n{subset}", "wake-sleep", WAKE_SLEEP),
-            (f"mcem_n{subset}", "MCEM", MCEM),
-        ):
-            if results.has(other):
-                drawn.append(other)
-                text = f"{label}, importance sampling"
-                _likelihood(axes, results, other, "importance", colours, text)
-        _reported(axes, 3, name, "log_likelihood", NOTEBOOK.train)
-        axes.set_title(f"N = {grouped(subset)}")
-        _frame_y(axes, *limits)
+    drawn = _draw_panels(results, "figure_03", panels)
+    for axes, panel in zip(panels, plot.panels, strict=True):
+        _frame_y(axes, *panel.values)
     # On the report's linear axis a short run would be a stroke at the left edge.
     ends = results.samples(drawn)
     starts = [line.get_xdata()[0] for axes in panels for line in axes.lines]
     for axes in panels:
-        if ends[-1] >= 2e7:
-            millions_axis(axes, max(6e7, ends[-1]))
+        if ends[-1] >= plot.samples[1] / 3:
+            millions_axis(axes, max(plot.samples[1], ends[-1]))
         else:
             samples_axis(axes, decade_below(min(starts)), 1e8)
-    panels[0].set_ylabel("log p(x), nats per image")
+    panels[0].set_ylabel(plot.panels[0].unit)
     legend = _legend(figure, panels, columns=2)
     footer(figure, results, drawn, _band_note(results), legend)
     return figure
@@ -197,26 +144,21 @@ def figure_03(results: Results) -> Figure:
 
 def figure_06(results: Results) -> Figure:
     """KL and recon against samples for beta = 1, 2, 5, 50 (report, section 3.1)."""
+    plot = PLOTS["figure_06"]
     figure = new_figure(WIDTH, 4.1)
-    left, right = figure.subplots(1, 2)
-    names = [f"beta{beta}" for beta in BETA_COLOURS]
-    for name, (beta, colour) in zip(names, BETA_COLOURS.items(), strict=True):
-        for axes, quantity in ((left, "kl"), (right, "recon")):
-            for split in SPLITS:
-                _trace(axes, results, name, quantity, split, colour, f"β = {beta}, {split}")
-            _reported(axes, 6, name, quantity, colour)
-    low, high = _samples_range(results, names, 6e4, 1.6e8)
-    for axes in (left, right):
+    panels = figure.subplots(1, 2)
+    drawn = _draw_panels(results, "figure_06", panels)
+    low, high = _samples_range(results, drawn, plot.samples)
+    for axes, panel in zip(panels, plot.panels, strict=True):
         samples_axis(axes, low, high)
-    left.set_yscale("log")
-    left.set_ylim(1e-5, 60)
-    left.set_title("KL")
-    left.set_ylabel("KL, nats per image")
-    right.set_title("Reconstruction loss")
-    right.set_ylabel("recon, nats per image")
-    _frame_y(right, 68, 216)
-    legend = _legend(figure, [left], columns=5)
-    footer(figure, results, names, _band_note(results), legend)
+        axes.set_ylabel(panel.unit)
+        if panel.log:
+            axes.set_yscale("log")
+            axes.set_ylim(*panel.values)
+        else:
+            _frame_y(axes, *panel.values)
+    legend = _legend(figure, [panels[0]], columns=5)
+    footer(figure, results, drawn, _band_note(results), legend)
     return figure
 
 
@@ -226,144 +168,92 @@ def figure_14(results: Results) -> Figure:
     The VQ-VAE's losses are mean squared errors, of its pixels and of the numbers in its codes; the
     report logs a hundredth of them.
     """
+    plot = PLOTS["figure_14"]
     figure = new_figure(WIDTH, 5.6)
     grid = figure.subplots(2, 3)
-    names = [name for _, name in BENCHMARKS]
-    low, high = _samples_range(results, names, 6e4, 1.6e8)
-    for axes, (title, name) in zip(grid.flat, BENCHMARKS, strict=False):
-        losses = VQ_LOSSES if name == "vqvae" else LOSSES
-        for quantity, shared in zip(losses, _shared_labels(), strict=True):
-            colour = QUANTITIES[quantity][1]
-            for split in SPLITS:
-                _trace(axes, results, name, quantity, split, colour, f"{shared}, {split}")
-            _reported(axes, 14, name, quantity, colour)
-        axes.set_title(title)
-        corner_note(axes, RUN_NOTES.get(name, ""))
+    *cells, last = grid.flat
+    drawn = _draw_panels(results, "figure_14", cells)
+    low, high = _samples_range(results, drawn, plot.samples)
+    for axes, panel in zip(cells, plot.panels, strict=True):
+        corner_note(axes, panel.note)
         samples_axis(axes, low, high)
-        _frame_y(axes, 0, 0.045 if name == "vqvae" else 230)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("nats per image")
-    grid[1][1].set_ylabel("mean squared error")
-    _legend_panel(grid[1][2], grid.flat[:5])
-    footer(figure, results, names, _band_note(results))
+        _frame_y(axes, *panel.values)
+        # Units once a row, and where they change.
+        if axes in grid[:, 0] or panel.unit != plot.panels[0].unit:
+            axes.set_ylabel(panel.unit)
+    _legend_panel(last, cells)
+    footer(figure, results, drawn, _band_note(results))
     return figure
 
 
-def _shared_labels() -> list[str]:
-    """Legend labels of the losses; the VQ-VAE's share the colours of those they stand for."""
-    labels = []
-    for loss, vq_loss in zip(LOSSES, VQ_LOSSES, strict=True):
-        label, vq_label = QUANTITIES[loss][0], QUANTITIES[vq_loss][0]
-        labels.append(label if label == vq_label else f"{label} (VQ-VAE: {vq_label})")
-    return labels
+def _draw_panels(results: Results, target: str, cells: Iterable[Axes]) -> list[str]:
+    """Draw every panel of a figure; returns the names of the runs that were drawn."""
+    drawn: dict[str, None] = {}
+    for axes, panel in zip(cells, PLOTS[target].panels, strict=True):
+        drawn |= dict.fromkeys(_draw(axes, results, target, panel))
+    return list(drawn)
 
 
-def _trace(
-    axes: Axes,
-    results: Results,
-    name: str,
-    quantity: str,
-    split: str,
-    colour: object,
-    label: str,
-    sign: int = 1,
-) -> None:
-    """Draw one column of a run's history, mean and band over its seeds."""
-    _mean_and_band(axes, results.history(name), f"{split}_{quantity}", split, colour, label, sign)
+def _draw(axes: Axes, results: Results, target: str, panel: Panel) -> list[str]:
+    """Draw one panel, our curves and the report's points; returns the runs that were drawn."""
+    shown = [*_chosen(axes, results, panel)]
+    for series in shown:
+        for line in lines(results, series):
+            colour = getattr(series.colours, line.split)
+            _curve(axes, line, colour, f"{series.legend or series.label}, {line.split}")
+    for series in shown:
+        _reported(axes, target, series)
+    axes.set_title(panel.title)
+    return [series.run for series in shown]
 
 
-def _mean_and_band(
-    axes: Axes,
-    frames: Sequence[pd.DataFrame],
-    column: str,
-    split: str,
-    colour: object,
-    label: str,
-    sign: int = 1,
-) -> None:
-    by_samples = pd.concat(frames).groupby("samples")[column]
-    mean = sign * by_samples.mean()
-    axes.plot(mean.index, mean, color=colour, linestyle=LINES[split], label=label)
-    if len(frames) > 1:
-        spread = by_samples.std()
-        axes.fill_between(
-            mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0
-        )
+def _chosen(axes: Axes, results: Results, panel: Panel) -> Iterator[Series]:
+    """The series that are there; of several learning rates the one of the best train ELBO."""
+    rates = []
+    for series in panel.series:
+        if series.optional and not results.has(series.run):
+            continue
+        if series.rate:
+            rates.append(series)
+        else:
+            yield series
+    if rates:
+        best = min(rates, key=lambda s: seed_mean(results.metrics(s.run), "train", "neg_elbo"))
+        corner_note(axes, f"Adagrad at rate {best.rate}, the best of {len(rates)}")
+        yield best
 
 
-def _elbo_panel(axes: Axes, results: Results, name: str, label: str = "AEVB") -> list[str]:
-    """Draw a run's ELBO, and wake-sleep's on the same network if it ran; returns its name."""
-    baseline = f"wakesleep_{name}"
-    for split in SPLITS:
-        colour = getattr(AEVB, split)
-        _trace(axes, results, name, "neg_elbo", split, colour, f"{label}, {split}", sign=-1)
-    if not results.has(baseline):
-        return []
-    for split in SPLITS:
-        colour = getattr(WAKE_SLEEP, split)
-        _trace(axes, results, baseline, "neg_elbo", split, colour, f"wake-sleep, {split}", sign=-1)
-    return [baseline]
+def _curve(axes: Axes, line: Line, colour: object, label: str) -> None:
+    """Draw a curve and, with several seeds, its band."""
+    axes.plot(line.samples, line.values, color=colour, linestyle=LINES[line.split], label=label)
+    if line.spread is not None:
+        low, high = line.values - line.spread, line.values + line.spread
+        axes.fill_between(line.samples, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _best_adagrad(axes: Axes, results: Results, d: int) -> list[str]:
-    """Draw the Adagrad run of the best final train ELBO and say its rate; returns its name."""
-    rates = {f"frey_adagrad{key}_d{d}": rate for key, rate in ADAGRAD_RATES.items()}
-    tried = [name for name in rates if results.has(name)]
-    if not tried:
-        return []
-    best = min(
-        tried,
-        key=lambda name: np.mean([run["train"]["neg_elbo"] for run in results.metrics(name)]),
-    )
-    for split in SPLITS:
-        colour = getattr(ADAGRAD, split)
-        label = f"AEVB, Adagrad, {split}"
-        _trace(axes, results, best, "neg_elbo", split, colour, label, sign=-1)
-    corner_note(axes, f"Adagrad at rate {rates[best]}, the best of {len(tried)}")
-    return [best]
-
-
-def _likelihood(
-    axes: Axes, results: Results, name: str, estimator: str, colours: Pair, label: str
-) -> None:
-    """Draw one estimator's train and test curves."""
-    for split in SPLITS:
-        frames = [
-            frame[(frame["split"] == split) & (frame["estimator"] == estimator)]
-            for frame in results.likelihood(name)
-        ]
-        if any(frame.empty for frame in frames):
-            raise VaelabError(f"likelihood.csv of {name} has no {split} values by {estimator!r}")
-        _mean_and_band(axes, frames, "nats", split, getattr(colours, split), f"{label}, {split}")
-
-
-def _reported(axes: Axes, figure: int, series: str, quantity: str, colour: object) -> None:
+def _reported(axes: Axes, target: str, series: Series) -> None:
     """Draw what was read off the report's curve; a bound points to where the value lies."""
-    points = numbers.curves(figure)
-    points = points[(points["series"] == series) & (points["quantity"] == quantity)]
-    for split, part in points.groupby("split", sort=False):
-        bound = part["bound"] == "upper"
-        for rows, marker in ((part[~bound], MARKERS[split]), (part[bound], UPPER_BOUND)):
-            if rows.empty:
-                continue
-            axes.plot(
-                rows["samples"],
-                rows["value"],
-                color=colour,
-                marker=marker,
-                label=REPORT,
-                clip_on=False,
-                zorder=4,
-                **MARKER_STYLE,
-            )
+    for part in marks(target, series):
+        for rows, marker in ((~part.bound, MARKERS[part.split]), (part.bound, UPPER_BOUND)):
+            if rows.any():
+                axes.plot(
+                    part.samples[rows],
+                    part.values[rows],
+                    color=series.report_colour,
+                    marker=marker,
+                    label=REPORT,
+                    clip_on=False,
+                    zorder=4,
+                    **MARKER_STYLE,
+                )
 
 
 def _samples_range(
-    results: Results, names: Iterable[str], low: float, high: float
+    results: Results, names: Iterable[str], report: tuple[float, float]
 ) -> tuple[float, float]:
     """The report's range of samples, widened to the last decades of our shortest run."""
     ends = results.samples(names)
-    return min(low, decade_below(ends[0] / 30)), max(high, ends[-1])
+    return min(report[0], decade_below(ends[0] / 30)), max(report[1], ends[-1])
 
 
 def _frame_y(axes: Axes, low: float, high: float, extend_up: bool = True) -> None:
@@ -392,16 +282,16 @@ def _fit_y(axes: Axes) -> None:
     axes.set_ylim(values.min() - margin, values.max() + margin)
 
 
-def _entries(panels: Iterable[Axes]) -> dict[str, object]:
+def _entries(panels: Iterable[Axes]) -> dict[str, Artist]:
     """Legend entries of several panels, each label once, then one for the report's markers."""
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     return entries
 
 
-def _report_entries(panels: Iterable[Axes]) -> dict[str, object]:
+def _report_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
     """Legend entries for the report's markers, in their colour where all have the same."""
     lines = [line for axes in panels for line in axes.lines if line.get_label() == REPORT]
     colours = {line.get_markeredgecolor() for line in lines}

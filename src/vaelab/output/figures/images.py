@@ -5,32 +5,23 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_3
-from vaelab.output.figures.curves import BENCHMARKS
+from vaelab.output.catalogue import BETAS, MNIST
 from vaelab.output.figures.grids import Panel, image_grid, sheet
-from vaelab.output.figures.style import RUN_NOTES
+from vaelab.output.plots import MODEL_NOTES, MODELS
 from vaelab.results.reader import Results, grouped, seed_mean
 from vaelab.search.algorithm import brackets, run_name
 
-DIMENSIONS = (2, 5, 10, 20)
-BETAS = (1, 2, 5, 50)
-GENERATED = (
-    ("VAE", "vae", "prior_samples", "z drawn from the prior"),
-    ("BVAE, β = 2", "bvae_beta2", "prior_samples", RUN_NOTES["bvae_beta2"]),
-    ("BVAE, β = 5", "bvae_beta5", "prior_samples", RUN_NOTES["bvae_beta5"]),
-    ("CVAE", "cvae_onehot", "prior_samples", "one-hot labels drawn at random"),
-    ("VQ-VAE (addition)", "vqvae", "prior_samples", "codes drawn from a learned prior"),
-    ("VQ-VAE (addition)", "vqvae", "uniform_samples", "codes drawn uniformly"),
-)
+# How a model's samples came about, where its note does not say.
+SAMPLED = {"vae": "z drawn from the prior", "cvae_onehot": "one-hot labels drawn at random"}
 
 
 def figure_04(results: Results) -> Figure:
     """Reconstructions of 100 test images with d = 2, 5, 10, 20 (report, section 2.3)."""
-    names = [f"mnist_d{d}" for d in DIMENSIONS]
-    panels = [_grid(results, names[0], "random_originals", "Original", "100 test images")]
-    for d, name in zip(DIMENSIONS, names, strict=True):
+    panels = [_grid(results, "mnist_d2", "random_originals", "Original", "100 test images")]
+    for name, title in MNIST.items():
         subtitle = _test_recon(results, name)
-        panels.append(_grid(results, name, "random_reconstructions", f"d = {d}", subtitle))
-    return sheet(panels, 3, results, names, note="reconstructions from a sampled z")
+        panels.append(_grid(results, name, "random_reconstructions", title, subtitle))
+    return sheet(panels, 3, results, list(MNIST), note="reconstructions from a sampled z")
 
 
 def figure_05(results: Results) -> Figure:
@@ -38,37 +29,34 @@ def figure_05(results: Results) -> Figure:
 
     The manifold of Frey Face is Kingma & Welling's (Figure 4a); the report does not show it.
     """
-    names = [f"mnist_d{d}" for d in DIMENSIONS]
     faces = "synthetic faces" if results.synthetic(["frey_d2"]) else "Frey Face"
     panels = [
         _manifold(results, "mnist_d2", "Manifold, MNIST, d = 2"),
         _manifold(results, "frey_d2", f"Manifold, {faces}, d = 2"),
         *(
-            _grid(results, name, "prior_samples", f"Samples, d = {d}", "z drawn from the prior")
-            for d, name in zip(DIMENSIONS, names, strict=True)
+            _grid(results, name, "prior_samples", f"Samples, {title}", "z drawn from the prior")
+            for name, title in MNIST.items()
         ),
     ]
-    return sheet(panels, 3, results, [*names, "frey_d2"])
+    return sheet(panels, 3, results, [*MNIST, "frey_d2"])
 
 
 def figure_07(results: Results) -> Figure:
     """Prior samples with beta = 1, 2, 5, 50 (report, section 3.1)."""
-    names = [f"beta{beta}" for beta in BETAS]
     panels = [
-        _grid(results, name, "prior_samples", f"β = {beta}", _test_kl(results, name))
-        for beta, name in zip(BETAS, names, strict=True)
+        _grid(results, name, "prior_samples", title, _test_kl(results, name))
+        for name, title in BETAS.items()
     ]
-    return sheet(panels, 2, results, names, note="z drawn from the prior")
+    return sheet(panels, 2, results, list(BETAS), note="z drawn from the prior")
 
 
 def figure_08(results: Results) -> Figure:
     """Reconstructions of the first 100 test images with beta = 1, 2, 5, 50 (section 3.1)."""
-    names = [f"beta{beta}" for beta in BETAS]
-    panels = [_grid(results, names[0], "originals", "Original", "first 100 test images")]
-    for beta, name in zip(BETAS, names, strict=True):
+    panels = [_grid(results, "beta1", "originals", "Original", "first 100 test images")]
+    for name, title in BETAS.items():
         subtitle = _test_recon(results, name)
-        panels.append(_grid(results, name, "reconstructions", f"β = {beta}", subtitle))
-    return sheet(panels, 3, results, names, note="reconstructions from a sampled z")
+        panels.append(_grid(results, name, "reconstructions", title, subtitle))
+    return sheet(panels, 3, results, list(BETAS), note="reconstructions from a sampled z")
 
 
 def figure_09(results: Results) -> Figure:
@@ -83,19 +71,28 @@ def figure_10(results: Results) -> Figure:
 
 def figure_11(results: Results) -> Figure:
     """Reconstructions of the first 100 test images by all models (section 4.1)."""
-    names = [name for _, name in BENCHMARKS]
     panels = [_grid(results, "vae", "originals", "Original", "first 100 test images")]
-    for title, name in BENCHMARKS:
+    for name, title in MODELS.items():
         error = seed_mean(results.metrics(name), "test", "mse")
-        subtitle = f"{RUN_NOTES.get(name, '')} · MSE {error:.4f}".removeprefix(" · ")
+        subtitle = f"{MODEL_NOTES.get(name, '')} · MSE {error:.4f}".removeprefix(" · ")
         panels.append(_grid(results, name, "reconstructions", title, subtitle))
-    return sheet(panels, 3, results, names, note="MSE: per pixel, all test images")
+    return sheet(panels, 3, results, list(MODELS), note="MSE: per pixel, all test images")
 
 
 def figure_12(results: Results) -> Figure:
     """Samples of all models; the VQ-VAE's are an addition to the report (section 4.2)."""
-    panels = [_grid(results, name, array, title, note) for title, name, array, note in GENERATED]
-    return sheet(panels, 3, results, sorted({name for _, name, _, _ in GENERATED}))
+    notes = MODEL_NOTES | SAMPLED
+    panels = [
+        _grid(results, name, "prior_samples", title, notes[name])
+        for name, title in MODELS.items()
+        if name != "vqvae"
+    ]
+    for array, note in (
+        ("prior_samples", "codes drawn from a learned prior"),
+        ("uniform_samples", "codes drawn uniformly"),
+    ):
+        panels.append(_grid(results, "vqvae", array, "VQ-VAE (addition)", note))
+    return sheet(panels, 3, results, list(MODELS))
 
 
 def figure_15(results: Results) -> Figure:
@@ -121,7 +118,7 @@ def figure_15(results: Results) -> Figure:
     return sheet(panels, 2, results, names, note=_search_note(results, answer))
 
 
-def table_3_figure(results: Results) -> Figure:
+def table_3_pictures(results: Results) -> Figure:
     """The images of Table 3: reconstruction and generation of every architecture.
 
     Two architectures to a row of the sheet; each pair is the reconstruction of the first 100 test

@@ -6,23 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaelab.output.catalogue import LATENT
 from vaelab.output.figures.style import (
     DIGIT_COLOURS,
     DIGIT_MARKERS,
-    RUN_NOTES,
     WIDTH,
     footer,
     new_figure,
     side_note,
 )
+from vaelab.output.plots import MODEL_NOTES
 from vaelab.results.reader import Results
-
-MODELS = (
-    ("VAE", "vae_d2"),
-    ("BVAE, β = 2", "bvae_beta2_d2"),
-    ("BVAE, β = 5", "bvae_beta5_d2"),
-    ("CVAE", "cvae_onehot_d2"),
-)
 
 
 def figure_13(results: Results) -> Figure:
@@ -31,13 +25,12 @@ def figure_13(results: Results) -> Figure:
     The report shows one BVAE; both values of beta that it may be are drawn.
     """
     figure = new_figure(WIDTH, 7.3)
-    names = [name for _, name in MODELS]
     grid = figure.subplots(2, 2)
-    for axes, (title, name) in zip(grid.flat, MODELS, strict=True):
+    for axes, (name, title) in zip(grid.flat, LATENT.items(), strict=True):
         arrays = results.arrays(name)
         _scatter(axes, arrays["train_codes"], arrays["train_labels"])
         axes.set_title(title)
-        side_note(axes, RUN_NOTES.get(name, ""))
+        side_note(axes, MODEL_NOTES.get(name.removesuffix("_d2"), ""))
         axes.set_xlabel("z1")
         axes.set_ylabel("z2")
     legend = figure.legend(
@@ -48,7 +41,7 @@ def figure_13(results: Results) -> Figure:
         handletextpad=0.1,
         markerscale=1.5,
     )
-    footer(figure, results, names, "first 1000 training images, sampled z", legend)
+    footer(figure, results, list(LATENT), "first 1000 training images, sampled z", legend)
     return figure
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -16,6 +15,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
+from vaelab.output.plots import INK
 from vaelab.results.reader import Results, alarms, provenance_line
 from vaelab.util.io import atomic_path
 
@@ -23,40 +23,9 @@ DPI = 200
 WIDTH = 7.2  # inches, a full text width: 8 pt type stays readable when shown at 12 cm
 FOOTER = 0.2  # inches per line of the footer
 
-INK, MUTED, RULE, WARNING = "#222222", "#666666", "#D9D9D9", "#B00020"
+MUTED, RULE, WARNING = "#666666", "#D9D9D9", "#B00020"
 
-# From Okabe & Ito's palette, distinguishable under the common colour-vision deficiencies.
-BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
-GREEN, PURPLE = "#009E73", "#CC79A7"
-
-
-class Pair(NamedTuple):
-    """Colours of one method's curves; the split is also told apart by the line: train is solid."""
-
-    train: str
-    test: str
-
-
-AEVB = Pair(BLUE, SKY)
-WAKE_SLEEP = Pair(VERMILION, ORANGE)
-MCEM = Pair("#00664B", "#2FC49A")
-NOTEBOOK = Pair("#8C3B6B", PURPLE)
-ADAGRAD = Pair("#555555", "#A0A0A0")
-
-SPLITS = ("train", "test")
 LINES = {"train": "-", "test": (0, (4, 1.4))}
-
-# What tells apart the runs that share a name in the report; for beta of the benchmarked BVAE
-# its text says one thing and its numbers another.
-_IMPLIED, _STATED = "implied by the report's numbers", "stated in the report's text"
-RUN_NOTES = {
-    "bvae_beta2": _IMPLIED,
-    "bvae_beta2_d2": _IMPLIED,
-    "bvae_beta5": _STATED,
-    "bvae_beta5_d2": _STATED,
-    "cvae_onehot": "one-hot label",
-    "cvae_onehot_d2": "one-hot label",
-}
 
 # Ten hues of Petroff's accessible colour cycle, each with a marker of its own.
 DIGIT_COLOURS = (
@@ -173,6 +142,12 @@ def millions_axis(axes: Axes, high: float) -> None:
 def decade_below(value: float) -> float:
     """The largest power of ten that does not exceed `value`."""
     return float(10.0 ** np.floor(np.log10(value)))
+
+
+def draw(function: Callable[[Results], Figure], results: Results) -> Figure:
+    """Draw a figure in the common style."""
+    with matplotlib.rc_context(STYLE):
+        return function(results)
 
 
 def save(figure: Figure, path_png: Path | str, with_vector: bool) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from vaelab.original.claims import MEASURES_FILE
-from vaelab.original.errata import ERRATA
 from vaelab.output.page.page import build_page
 from vaelab.results.reader import Results
 from vaelab.settings.config import Config
@@ -30,10 +29,7 @@ def write_page(config: Config, results: Results) -> Path:
     out = folder / "index.html"
     build_page(
         results,
-        figures_dir=folder / "figures",
-        tables_dir=folder / "tables",
         claims=read_claims(folder),
-        errata=ERRATA,
         measures=read_json(measures) if measures.is_file() else None,
         search=results.decisions,
         benchmarks=read_benchmarks(folder / "benchmarks"),

@@ -21,14 +21,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from vaelab.output.catalogue import LATENT
 from vaelab.util.errors import VaelabError
 
-# Runs offered, in the order shown: the three panels of Figure 13.
-MODELS: Mapping[str, str] = {
-    "vae_d2": "VAE",
-    "bvae_beta2_d2": "β-VAE, β = 2",
-    "cvae_onehot_d2": "CVAE, one-hot label",
-}
+# Runs offered, in the order shown: those of Figure 13 with the report's own values of beta.
+MODELS = {run: title for run, title in LATENT.items() if run != "bvae_beta5_d2"}
 LABELS = 10
 # Half a grey level: with the rounding of the canvas itself, at most one level in all.
 TOLERANCE = 0.5 / 255

@@ -19,12 +19,12 @@ from markupsafe import Markup
 
 from vaelab.original import numbers
 from vaelab.original.claims import Evidence
-from vaelab.original.errata import Erratum
-from vaelab.output.figures import FIGURES
+from vaelab.original.errata import ERRATA, Erratum
+from vaelab.output.catalogue import figures
 from vaelab.output.figures.style import DIGIT_COLOURS
+from vaelab.output.formatting import FILTERS
 from vaelab.output.page import charts, explorer, media, searching
 from vaelab.output.page.accounting import all_provenance, cost, provenance
-from vaelab.output.page.formatting import FILTERS
 from vaelab.output.page.tabulating import (
     claim_rows,
     resting_on,
@@ -59,10 +59,7 @@ DARK_DIGITS = {2: "#f06a50", 4: "#b685e0", 8: "#c3cad6"}
 def build_page(
     results: Results,
     *,
-    figures_dir: Path,
-    tables_dir: Path,
     claims: pd.DataFrame,
-    errata: Sequence[Erratum],
     measures: Mapping[str, Any] | None,
     search: Mapping[str, Any] | None,
     benchmarks: pd.DataFrame | None,
@@ -74,10 +71,7 @@ def build_page(
 
     Args:
         results: the runs.
-        figures_dir: folder of figure_<nn>.png with their vector twins.
-        tables_dir: folder of table_<n>.csv, and of the pictures of Table 3.
         claims: claims.csv.
-        errata: the report's errors, see `vaelab.original.errata`.
         measures: content of measures.json.
         search: content of search/decisions.json, None before the search has run.
         benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
@@ -88,10 +82,7 @@ def build_page(
     content = render(
         page_context(
             results,
-            figures_dir=figures_dir,
-            tables_dir=tables_dir,
             claims=claims,
-            errata=errata,
             measures=measures,
             search=search,
             benchmarks=benchmarks,
@@ -106,10 +97,7 @@ def build_page(
 def page_context(
     results: Results,
     *,
-    figures_dir: Path,
-    tables_dir: Path,
     claims: pd.DataFrame,
-    errata: Sequence[Erratum],
     measures: Mapping[str, Any] | None,
     search: Mapping[str, Any] | None,
     benchmarks: pd.DataFrame | None,
@@ -117,7 +105,8 @@ def page_context(
     other_claims: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
     """Everything the templates name."""
-    curves = charts.curve_figures(results)
+    folder = results.folder
+    drawn = charts.charts(results)
     walks = [searching.our_walk(search), searching.report_walk()] if search else []
     probes = {decision["run"] for decision in search["decisions"]} if search else set()
     records = all_provenance(results, probes)
@@ -131,19 +120,18 @@ def page_context(
         "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
         "headlines": headlines(results),
         "report_tag": charts.REPORT,
-        "figures": figure_views(figures_dir, curves, rows),
-        "tables": table_views(tables_dir, rows),
+        "figures": figure_views(folder, drawn, rows),
+        "tables": table_views(folder, rows),
         "walks": walks,
         "search_settings": (search or {}).get("settings"),
-        "table_3_pictures": media.picture(tables_dir / "table_3.png"),
         "claims": rows,
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
-        "errata": errata_views(errata, Evidence(results, measures or {})),
+        "errata": errata_views(ERRATA, Evidence(results, measures or {})),
         "explorer": explorer_data(results),
         "cost": bill,
         "provenance": provenance(records, config),
-        "charts": chart_data(curves, walks),
+        "charts": chart_data(drawn, walks),
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
         "plotly": media.plotly_source(),
@@ -260,35 +248,35 @@ def headlines(results: Results) -> list[dict[str, Any]]:
 
 def figure_views(
     folder: Path,
-    curves: Mapping[int, charts.CurveFigure],
+    drawn: Mapping[str, charts.Chart],
     claims: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The figures of the registry in order, drawn or not."""
+    """The figures of the catalogue in order, drawn or not."""
     return [
         {
-            "id": f"figure-{index}",
-            "number": index,
-            "label": f"Figure {index}",
-            "title": spec.title,
-            "section": spec.section,
-            "caption": spec.caption,
-            "alt": f"{spec.title}. {spec.caption}",
-            "picture": media.picture(folder / f"figure_{index:02d}.png"),
-            "curves": curves.get(index),
-            "ends": list(curves[index].end_points()) if index in curves else [],
-            "claims": resting_on(claims, f"Figure {index}"),
+            "id": item.anchor,
+            "target": item.target,
+            "label": item.label,
+            "title": item.title,
+            "section": item.section,
+            "caption": item.caption,
+            "alt": f"{item.title}. {item.caption}",
+            "picture": media.picture(folder / item.files["png"]),
+            "chart": drawn.get(item.target),
+            "ends": list(drawn[item.target].end_points()) if item.target in drawn else [],
+            "claims": resting_on(claims, item.label),
         }
-        for index, spec in sorted(FIGURES.items())
+        for item in figures()
     ]
 
 
 def chart_data(
-    curves: Mapping[int, charts.CurveFigure], walks: Iterable[searching.Walk]
+    drawn: Mapping[str, charts.Chart], walks: Iterable[searching.Walk]
 ) -> dict[str, list[dict[str, Any]]]:
     """Data and layout of every interactive chart, by figure and panel."""
     data = {
-        str(number): [charts.as_plotly(panel) for panel in figure.panels]
-        for number, figure in curves.items()
+        target: [charts.as_plotly(panel) for panel in chart.panels]
+        for target, chart in drawn.items()
     }
     return data | {walk.key: [searching.as_plotly(walk)] for walk in walks}
 

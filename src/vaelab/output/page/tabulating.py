@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vaelab.output.page.formatting import MISSING, absent, number, signed
-from vaelab.results.reader import grouped
+from vaelab.output.catalogue import CATALOGUE, tables
+from vaelab.output.columns import COLUMNS, Column
+from vaelab.output.formatting import MISSING, absent
+from vaelab.output.page.media import picture
 
 VERDICTS = ("holds", "fails", "not evaluated")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: where it comes from and how it is shown.
-
-    Attributes:
-        key: column of the CSV file.
-        label: its heading.
-        kind: text, count, loss, difference, share, or truth.
-        group: heading above several columns.
-        theirs: whether the numbers are the report's.
-        judged: whether a negative difference is good and a positive one bad.
-        scale: factor for reading.
-    """
-
-    key: str
-    label: str
-    kind: str = "loss"
-    group: str = ""
-    theirs: bool = False
-    judged: bool = False
-    scale: float = 1.0
-
-    @property
-    def numeric(self) -> bool:
-        """Whether cells align to the right and sort as numbers."""
-        return self.kind not in ("text", "truth")
 
 
 @dataclass(frozen=True)
@@ -57,145 +32,62 @@ class Cell:
     tone: str = ""
 
 
-def _compared(quantity: str, label: str, judged: bool = True) -> tuple[Column, ...]:
-    return (
-        Column(f"train_{quantity}", "ours", group=label),
-        Column(f"report_{quantity}", "report", group=label, theirs=True),
-        Column(f"diff_{quantity}", "Δ", "difference", label, judged=judged),
-    )
-
-
-def _tested(*quantities: tuple[str, str]) -> tuple[Column, ...]:
-    return tuple(Column(f"test_{key}", label, group="Test set") for key, label in quantities)
-
-
-_RECON, _KL, _NEG_ELBO = ("recon", "recon"), ("kl", "KL"), ("neg_elbo", "−ELBO")
-COLUMNS: Mapping[int, tuple[Column, ...]] = {
-    1: (
-        Column("model", "Model", "text"),
-        *_compared("recon", "recon"),
-        *_compared("kl", "KL", judged=False),
-        *_compared("neg_elbo", "−ELBO"),
-        *_compared("objective", "Objective, with β"),
-        *_tested(_RECON, _KL, _NEG_ELBO, ("nll", "−log p(x)")),
-        Column("test_mse", "MSE × 1000", group="Test set", scale=1000.0),
-    ),
-    2: (
-        Column("architecture", "h", "text"),
-        Column("step", "report", "count", "Step", theirs=True),
-        Column("our_step", "ours", "count", "Step"),
-        Column("parameters", "Parameters", "count"),
-        *_compared("recon", "recon"),
-        *_compared("kl", "KL", judged=False),
-        *_tested(_RECON, _KL),
-        Column("good", "ours", "truth", "Good"),
-        Column("report_good", "report", "truth", "Good", theirs=True),
-        Column("flip_probability", "P(flip)", "share"),
-    ),
-    3: (
-        Column("architecture", "h", "text"),
-        Column("parameters", "Parameters", "count"),
-        *_compared("recon", "recon"),
-        *_compared("kl", "KL", judged=False),
-        *_compared("neg_elbo", "−ELBO"),
-        *_tested(_RECON, _KL, _NEG_ELBO),
-    ),
-}
-TITLES = {
-    1: "Loss after convergence",
-    2: "Search for the minimal architecture",
-    3: "Performance of different networks",
-}
-NOTES = {
-    1: "The objective contains β; −ELBO is recon + KL whatever β was.",
-    2: "P(flip) is the chance that repeating the trainings would turn the verdict.",
-    3: "",
-}
-LIKELIHOOD_COLUMNS = (
-    Column("model", "Run", "text"),
-    Column("split", "Set", "text"),
-    Column("estimator", "Estimator", "text"),
-    Column("nats", "log p(x)"),
-    Column("images", "Images", "count"),
-    Column("z_samples", "Samples of z", "count"),
-    Column("diagnostic", "Diagnostic", "text"),
-)
-LIKELIHOOD_NOTE = (
-    "The report’s formula and its notebook’s are biased, see the errata. MCEM trains no encoder: "
-    "Gaussians fitted to each image’s posterior stand in for it. R-hat, a mean over images, is "
-    "near 1 where an image’s chains agree; far above it, they have not mixed, as between separate "
-    "modes of a posterior."
-)
-
-
 def table_views(folder: Path, claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tables 1 to 3 and the companion of Figure 3, from their CSV files."""
+    """The tables of the catalogue in order, from their files under results/<preset>."""
     views = []
-    for index, columns in COLUMNS.items():
-        label = f"Table {index}"
-        frame = _read(folder / f"table_{index}.csv")
-        view = _view(f"table-{index}", label, TITLES[index], frame, columns)
-        views.append(view | {"note": NOTES[index], "claims": resting_on(claims, label)})
-    view = _view(
-        "table-likelihood",
-        "Beside Figure 3",
-        "Estimates of log p(x) at the end of training",
-        _read(folder / "likelihood.csv"),
-        LIKELIHOOD_COLUMNS,
-    )
-    return [*views, view | {"note": LIKELIHOOD_NOTE, "claims": []}]
+    for item in tables():
+        files = {form: folder / path for form, path in item.files.items()}
+        frame = pd.read_csv(files["csv"]) if files["csv"].is_file() else pd.DataFrame()
+        shown = {
+            key: COLUMNS[key] for key in item.columns if key in frame and frame[key].notna().any()
+        }
+        views.append(
+            {
+                "id": item.anchor,
+                "label": item.label,
+                "title": item.title,
+                "columns": list(shown.values()),
+                "groups": _groups(shown.values()),
+                "rows": [
+                    [_cell(row, key, column) for key, column in shown.items()]
+                    for row in frame.to_dict("records")
+                ],
+                "notes": _notes(files["md"]),
+                "claims": resting_on(claims, item.label),
+                "pictures": picture(files["png"]) if "png" in files else None,
+            }
+        )
+    return views
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """A table as it was written; empty where it has not been."""
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+def _groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
+    """Headings above several columns with their widths; none where there is no such heading."""
+    groups = [(name, len(list(part))) for name, part in groupby(c.group for c in columns)]
+    return groups if any(name for name, _ in groups) else []
 
 
-def _view(
-    id: str, label: str, title: str, frame: pd.DataFrame, columns: Sequence[Column]
-) -> dict[str, Any]:
-    shown = [c for c in columns if c.key in frame and frame[c.key].notna().any()]
-    groups: list[tuple[str, int]] = []
-    for column in shown:
-        if column.group and groups and groups[-1][0] == column.group:
-            groups[-1] = (column.group, groups[-1][1] + 1)
-        else:
-            groups.append((column.group, 1))
-    return {
-        "id": id,
-        "label": label,
-        "title": title,
-        "columns": shown,
-        "groups": groups if any(group for group, _ in groups) else [],
-        "rows": [[_cell(row, column) for column in shown] for row in frame.to_dict("records")],
-    }
+def _notes(path: Path) -> list[str]:
+    """The paragraphs below a table in its Markdown twin; the page has banners for the bold ones."""
+    if not path.is_file():
+        return []
+    paragraphs = path.read_text(encoding="utf-8").rpartition("|\n")[2].strip().split("\n\n")
+    return [text for text in paragraphs if not text.startswith("**")]
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> Cell:
-    value = row[column.key]
+def _cell(row: Mapping[str, Any], key: str, column: Column) -> Cell:
+    value = row[key]
     tone = "theirs" if column.theirs else ""
     if absent(value):
         return Cell("" if column.kind == "text" else MISSING, numeric=column.numeric, tone=tone)
-    if column.kind == "text":
-        note = row.get("note") if column.key == "model" else None
-        return Cell(str(value), note="" if absent(note) else str(note), tone=tone)
-    if column.kind == "truth":
-        return Cell("yes" if str(value) == "True" else "no", tone=tone)
-    value = float(value) * column.scale
-    if column.kind == "count":
-        return Cell(grouped(int(value)), f"{value:.0f}", numeric=True, tone=tone)
-    if column.kind == "difference":
-        if column.judged:
-            tone = "better" if value <= 0 else "worse"
-        return Cell(signed(value, 1), repr(value), numeric=True, tone=tone)
-    spread = row.get(f"{column.key}_spread")
-    return Cell(
-        number(value, 2 if column.kind == "share" else 1),
-        repr(value),
-        "" if absent(spread) else f"±\u202f{number(float(spread) * column.scale, 1)}",
-        numeric=True,
-        tone=tone,
-    )
+    text = column.text(value)
+    if not column.numeric:
+        note = row.get("note") if key == "model" else None
+        return Cell(text, note="" if absent(note) else str(note), tone=tone)
+    if column.judged:
+        tone = "better" if value <= 0 else "worse"
+    spread = column.spread(row, key)
+    sorting = repr(float(value) * column.scale)
+    return Cell(text, sorting, f"±\u202f{spread}" if spread else "", numeric=True, tone=tone)
 
 
 def claim_rows(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
@@ -212,17 +104,11 @@ def claim_rows(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> list
             {
                 **row,
                 "numbers": list(json.loads(row["numbers"] or "{}").items()),
-                "anchor": item_anchor(row["item"]),
+                "anchor": CATALOGUE[row["item"]].anchor if row["item"] in CATALOGUE else "",
                 "others": verdicts,
             }
         )
     return rows
-
-
-def item_anchor(item: str) -> str:
-    """The page's anchor of a workflow target: figure_01 -> figure-1; empty for none."""
-    match = re.fullmatch(r"(figure|table)_0*(\d+)", item)
-    return f"{match[1]}-{match[2]}" if match else ""
 
 
 def resting_on(claims: Sequence[Mapping[str, Any]], label: str) -> list[str]:

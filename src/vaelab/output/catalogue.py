@@ -1,0 +1,356 @@
+"""Every figure and table, once: rules, drawing code, page, captions and tests read it.
+
+To add one: write the function that draws it, add an entry here, and write its caption in
+workflow/report/<target>.rst. Nothing else needs to know its name. This module imports neither
+torch nor matplotlib nor pandas, as Snakemake reads it at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_2, TABLE_3
+from vaelab.output.plots import MODELS, PLOTS
+from vaelab.search.algorithm import run_name
+from vaelab.util.registry import Registry
+
+if TYPE_CHECKING:
+    from vaelab.results.reader import Results
+
+# Sections of the report, by the first digit of their number.
+SECTIONS = {
+    "2": "2 Reimplementation",
+    "3": "3 Other models",
+    "4": "4 Benchmarks",
+    "5": "5 Minimal architecture",
+    "6": "6 Appendix",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or a table.
+
+    Attributes:
+        target: name in the workflow: figure_01, table_1, table_likelihood. The function that makes
+            it has the same name.
+        module: where that function is, below vaelab.output. It takes `Results` and returns a
+            matplotlib figure or a data frame.
+        title: what it shows, in a few words.
+        section: section of the report that it belongs to.
+        caption: what to look for, in a sentence or two of plain text; below a table, what its
+            columns mean.
+        runs: names of the runs that it shows, as in config/runs.tsv. Those that the table lacks,
+            or that the settings switch off, are left out.
+        split: the images that it rests on.
+        beside: the figure that a table without a number belongs to.
+        vector: whether it is a plot, which gets an SVG twin.
+        searched: whether it also shows the search for the minimal architecture.
+        pictures: whether a table has pictures, drawn by `<target>_pictures` of figures.images.
+        columns: what the results page shows of a table, see `columns.COLUMNS`.
+    """
+
+    target: str
+    module: str
+    title: str
+    section: str
+    caption: str
+    runs: tuple[str, ...]
+    split: Literal["train", "test", "train and test"] = "test"
+    beside: str = ""
+    vector: bool = False
+    searched: bool = False
+    pictures: bool = False
+    columns: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """figure or table."""
+        return self.target.partition("_")[0]
+
+    @property
+    def key(self) -> str:
+        """What its command takes: 1 of figure_01, likelihood of table_likelihood."""
+        return self.target.partition("_")[2].lstrip("0")
+
+    @property
+    def label(self) -> str:
+        """What it is called: Figure 1, Table 1, Companion of Figure 3."""
+        return f"Companion of {self.beside}" if self.beside else f"{self.kind} {self.key}".title()
+
+    @property
+    def anchor(self) -> str:
+        """Where it stands on the results page: figure-1, table-likelihood."""
+        return f"{self.kind}-{self.key}"
+
+    @property
+    def category(self) -> str:
+        """The report's section, without its subsection."""
+        return SECTIONS[self.section[0]]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Format -> file under results/<preset>."""
+        stem = f"{self.kind}s/{self.key if self.beside else self.target}"
+        if self.kind == "figure":
+            formats = ["png"] + ["svg"] * self.vector
+        else:
+            formats = ["csv", *["png"] * self.pictures, "md"]
+        return {form: f"{stem}.{form}" for form in formats}
+
+    def among(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the given run names that the item shows, in the order given."""
+        return tuple(name for name in names if name in self.runs)
+
+    @property
+    def function(self) -> Callable[[Results], Any]:
+        """What makes it; imported now."""
+        return self._imported(self.module, self.target)
+
+    @property
+    def picture_function(self) -> Callable[[Results], Any]:
+        """What draws a table's pictures; imported now."""
+        return self._imported("figures.images", f"{self.target}_pictures")
+
+    def _imported(self, module: str, name: str) -> Callable[[Results], Any]:
+        found: Callable[[Results], Any] = getattr(import_module(f"vaelab.output.{module}"), name)
+        return found
+
+
+def compared(*quantities: str) -> tuple[str, ...]:
+    """Columns of a table: ours on the training set, the report's, and the difference."""
+    return tuple(f"{kind}_{name}" for name in quantities for kind in ("train", "report", "diff"))
+
+
+def figures() -> list[Item]:
+    """The figures, in order."""
+    return [item for item in CATALOGUE.values() if item.kind == "figure"]
+
+
+def tables() -> list[Item]:
+    """The tables, in order."""
+    return [item for item in CATALOGUE.values() if item.kind == "table"]
+
+
+# Runs that several figures show, with the titles of their panels.
+MNIST = {f"mnist_d{d}": f"d = {d}" for d in (2, 5, 10, 20)}
+BETAS = {f"beta{beta}": f"β = {beta}" for beta in (1, 2, 5, 50)}
+LATENT = {f"{run}_d2": title for run, title in MODELS.items() if run != "vqvae"}
+
+CATALOGUE: Registry[Item] = Registry("figure or table")
+for _item in (
+    Item(
+        "figure_01",
+        "figures.curves",
+        "MNIST: ELBO during training",
+        "2.1 Training with different latent dimensions",
+        "ELBO rises with d up to 20, and the gap between train and test does not grow with d. "
+        "The report's axis hides the end of d = 20 and d = 200; the last row shows it.",
+        PLOTS["figure_01"].runs,
+        split="train and test",
+        vector=True,
+    ),
+    Item(
+        "figure_02",
+        "figures.curves",
+        "Frey Face: ELBO during training",
+        "2.1 Training with different latent dimensions",
+        "On a small data set the gap between train and test grows with d, unlike on MNIST.",
+        PLOTS["figure_02"].runs,
+        split="train and test",
+        vector=True,
+    ),
+    Item(
+        "figure_03",
+        "figures.curves",
+        "Marginal likelihood during training",
+        "2.2 Marginal likelihood",
+        "With 1000 training images the model overfits, with 50 000 it hardly does. The "
+        "report's estimator is biased; importance sampling shows what the same models reach.",
+        PLOTS["figure_03"].runs,
+        split="train and test",
+        vector=True,
+    ),
+    Item(
+        "figure_04",
+        "figures.images",
+        "Reconstructions with different d",
+        "2.3 Reconstruction",
+        "The larger d, the closer the reconstructions are to the originals.",
+        tuple(MNIST),
+    ),
+    Item(
+        "figure_05",
+        "figures.images",
+        "Manifolds and samples with different d",
+        "2.4 Generation",
+        "The report calls the samples of larger d more blurry; look for strokes that are "
+        "sharp but form no digit. The Frey Face manifold is Kingma & Welling's, not in the "
+        "report.",
+        (*MNIST, "frey_d2"),
+    ),
+    Item(
+        "figure_06",
+        "figures.curves",
+        "KL and reconstruction loss with different β",
+        "3.1 BVAE",
+        "The larger β, the smaller KL and the larger recon; with β = 50 the code collapses.",
+        PLOTS["figure_06"].runs,
+        split="train and test",
+        vector=True,
+    ),
+    Item(
+        "figure_07",
+        "figures.images",
+        "Samples with different β",
+        "3.1 BVAE",
+        "The report sees samples improve up to β = 5; with β = 50 all are the same average image.",
+        tuple(BETAS),
+    ),
+    Item(
+        "figure_08",
+        "figures.images",
+        "Reconstructions with different β",
+        "3.1 BVAE",
+        "Reconstructions get worse as β grows; with β = 50 all are the same average image.",
+        tuple(BETAS),
+    ),
+    Item(
+        "figure_09",
+        "figures.images",
+        "Conditional samples, label as a number",
+        "3.2 CVAE",
+        "Many samples do not show the digit asked for, but a numerically neighbouring one.",
+        ("cvae_scalar",),
+    ),
+    Item(
+        "figure_10",
+        "figures.images",
+        "Conditional samples, one-hot label",
+        "3.2 CVAE",
+        "Nearly every sample shows the digit asked for.",
+        ("cvae_onehot",),
+    ),
+    Item(
+        "figure_11",
+        "figures.images",
+        "Reconstructions of all models",
+        "4.1 Reconstruction",
+        "The VQ-VAE is closest to the originals, then the CVAE, which is told the label.",
+        tuple(MODELS),
+    ),
+    Item(
+        "figure_12",
+        "figures.images",
+        "Samples of all models",
+        "4.2 Generation",
+        "The CVAE's samples are the clearest. The VQ-VAE's are an addition: the report has none.",
+        tuple(MODELS),
+    ),
+    Item(
+        "figure_13",
+        "figures.latent",
+        "Two-dimensional latent spaces",
+        "4.3 Latent space",
+        "Digits form clusters for VAE and BVAE; for the CVAE, which knows the label, they mix.",
+        tuple(LATENT),
+        split="train",
+        vector=True,
+    ),
+    Item(
+        "figure_14",
+        "figures.curves",
+        "Training of all models",
+        "4.4 Training process and loss",
+        "The report sees no overfitting; compare the train and the test lines at the end.",
+        PLOTS["figure_14"].runs,
+        split="train and test",
+        vector=True,
+    ),
+    Item(
+        "figure_15",
+        "figures.images",
+        "The minimal architecture",
+        "5.2 Minimal complexity architecture",
+        "Compare with Figures 11 and 12: about half the parameters of [500, 500, 3]. Where "
+        "our search found another architecture, it is shown below the report's.",
+        (run_name(MINIMAL_ARCHITECTURE),),
+        searched=True,
+    ),
+    Item(
+        "table_1",
+        "tables",
+        "Loss after convergence",
+        "4.4 Training process and loss",
+        "Δ is ours on the training set minus the report's. The objective contains β, −ELBO is "
+        "recon + KL. MSE is per pixel.",
+        ("vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae"),
+        split="train and test",
+        columns=(
+            "model",
+            *compared("recon", "kl", "neg_elbo", "objective"),
+            "test_recon",
+            "test_kl",
+            "test_neg_elbo",
+            "test_nll",
+            "test_mse",
+        ),
+    ),
+    Item(
+        "table_2",
+        "tables",
+        "Search for the minimal architecture",
+        "5.2 Minimal complexity architecture",
+        "Δ is ours on the training set minus the report's. Steps count the report's probes "
+        "and ours; path says who made a probe. The report's numbers of probes that only we "
+        "made come from its Table 3.",
+        tuple(run_name(row.architecture) for row in TABLE_2),
+        split="train and test",
+        columns=(
+            "architecture",
+            "step",
+            "our_step",
+            "parameters",
+            *compared("recon", "kl"),
+            "test_recon",
+            "test_kl",
+            "good",
+            "report_good",
+            "flip_probability",
+        ),
+        searched=True,
+    ),
+    Item(
+        "table_3",
+        "tables",
+        "Performance of different networks",
+        "6.2 Additional experiments",
+        "Δ is ours on the training set minus the report's.",
+        tuple(run_name(row.architecture) for row in TABLE_3),
+        split="train and test",
+        columns=(
+            "architecture",
+            "parameters",
+            *compared("recon", "kl", "neg_elbo"),
+            "test_recon",
+            "test_kl",
+            "test_neg_elbo",
+        ),
+        pictures=True,
+    ),
+    Item(
+        "table_likelihood",
+        "tables",
+        "Estimates of log p(x) at the end of training",
+        "2.2 Marginal likelihood",
+        "The report's formula and its notebook's are biased; see the report's section 6.1.2.",
+        PLOTS["figure_03"].runs,
+        split="train and test",
+        columns=("model", "split", "estimator", "nats", "images", "z_samples", "diagnostic"),
+        beside="Figure 3",
+    ),
+):
+    CATALOGUE.add(_item.target, _item)

@@ -86,7 +86,9 @@ def test_every_page_of_the_documentation_is_linked_from_the_readme(page: Path) -
 def test_paths_of_the_repository_exist(page: Path) -> None:
     text = without_code(page.read_text(encoding="utf-8"))
     for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[^`\s<>*]*)`", text):
-        assert (ROOT / path).exists(), path
+        # Exercises make new files; a test does them.
+        new = page.name == "extending.md"
+        assert ((ROOT / path).parent if new else ROOT / path).exists(), path
 
 
 @every_page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from vaelab.cli import main
 from vaelab.original.claims import CLAIMS
+from vaelab.output.catalogue import figures, tables
 from workflow_project import ROOT
 
 PAGES = [
@@ -132,6 +134,24 @@ def test_headline_verdicts_are_those_of_the_claims(preset: str) -> None:
     (row,) = (row for row in rows(README, "the report's 54 claims") if f"`{preset}`" in row[0])
     assert [int(cell) for cell in row[1:]] == [hold, fail, len(verdicts) - hold - fail]
     assert f"| `{preset}` | {hold} | {fail} |" in (ROOT / "docs/search-and-claims.md").read_text()
+
+
+def test_the_packages_and_their_order_are_those_of_the_import_contract() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"][::-1]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## The packages")[2].partition("## Decisions")[0]
+    assert re.findall(r"^\*\*(\w+)\.\*\*", section, re.MULTILINE) == layers
+    drawn = re.findall(r"^  ((?:\w+ --> )+\w+)$", section, re.MULTILINE)
+    assert list(dict.fromkeys(" --> ".join(drawn).split(" --> "))) == layers
+    shaded = re.search(r"class (\S+) light", section)[1]
+    light = [name.removeprefix("vaelab.") for name in contract["contracts"][1]["source_modules"]]
+    assert shaded.split(",") == [name for name in light if "." not in name]
+
+
+def test_the_number_of_figures_and_tables_is_right() -> None:
+    numbered = [item for item in tables() if not item.beside]
+    assert f"draws all {len(figures())} figures, fills\nall {len(numbered)} tables" in README
 
 
 def test_the_number_of_claims_is_right() -> None:

@@ -1,4 +1,4 @@
-"""Which device and which precision a run computes on."""
+"""The device and the precision of a run."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Compute:
 
     @property
     def kind(self) -> str:
-        """What a training has to stay on to come out the same: "cpu-bf16"."""
+        """Device and precision in one word, "cpu-bf16"; a resumed training must not change it."""
         return f"{self.device.type}-{self.precision}"
 
 
 def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) -> Compute:
-    """Resolve `auto` for this machine; `device` may also name a card ("cuda:1").
+    """Resolve `auto` for this machine; `device` may also name one GPU ("cuda:1").
 
     Args:
-        device: "auto", "cpu", "cuda" or a card.
+        device: "auto", "cpu", "cuda" or one GPU.
         precision: "auto", "bf16" or "fp32".
-        cuda_graphs: whether to use CUDA graphs on a card.
+        cuda_graphs: whether to use CUDA graphs on a GPU.
 
     Raises:
         VaelabError: CUDA was asked for by name and there is no CUDA device.
@@ -70,20 +70,20 @@ def _fast_bf16(device: str) -> bool:
 def configure_process(threads: int) -> None:
     """Process-wide settings of every computing command.
 
-    Denormals are flushed because dead border pixels drive sigmoids into them, which costs a
-    quarter of the training time and changes nothing in the losses. Deterministic algorithms
-    make reruns bit-identical; cuBLAS has them with a fixed workspace only, which it takes from
-    the environment when it is first used.
+    Denormals are flushed: border pixels, which are constant, drive sigmoids into them. That would
+    cost a quarter of the training time and changes nothing in the losses. Deterministic
+    algorithms make reruns bit-identical. cuBLAS needs a fixed workspace for them and reads its
+    size from the environment when it is first used.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # On cards, float32 is float32, and so are the sums of bf16 products; PyTorch and its variables
-    # would allow 10 bits of mantissa in the one and 7 in the other.
+    # On GPUs, compute float32 products and the sums of bf16 products in full float32. By default
+    # PyTorch may use 10 bits of mantissa for the former and 7 for the latter.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    # The long name of use_deterministic_algorithms(True), which would import the compiler (2 s).
+    # The same as use_deterministic_algorithms(True), which would import the compiler (2 s).
     torch.set_deterministic_debug_mode("error")
-    # Nothing here reads memory that it has not written.
+    # No code here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a list to look at, so that a training can save its state and then end."""
+"""SIGTERM and SIGINT as a list, so that a training can save its state before it ends."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-# What the `termination` in force has received. Signals are the process's, and so is this.
+# Signals received inside the active `termination`. Global, as signals belong to the process.
 _in_force: list[int] | None = None
 
 
 @contextmanager
 def termination() -> Iterator[Sequence[int]]:
-    """The signals received so far; of the outer `termination` where there is one.
+    """Collect the signals received; inside another `termination`, this is the outer one's list.
 
-    Python lets the main thread alone handle signals, so where several threads work it is there
-    that the outer one belongs.
+    Only Python's main thread handles signals. So with several threads the outer one must be in
+    the main thread.
     """
     global _in_force
     if _in_force is not None:
@@ -38,6 +38,6 @@ def termination() -> Iterator[Sequence[int]]:
 
 
 def end_if_asked() -> None:
-    """Raise SystemExit where a `termination` is in force and has received a signal."""
+    """Raise SystemExit if a `termination` is active and has received a signal."""
     if _in_force:
         raise SystemExit(128 + _in_force[0])

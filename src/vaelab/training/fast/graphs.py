@@ -1,10 +1,10 @@
 """Training steps as CUDA graphs: one launch for many steps.
 
-A step of a small network is some seventy kernels of a few microseconds each, which a card
-finishes faster than Python can launch them. A graph holds the kernels of many steps and is
-launched as a whole. What differs between steps is in buffers on the card: which images, and the
-learning rate; random numbers come from the run's own generator, whose offset each launch
-advances as the single steps would have.
+A step of a small network is some seventy kernels of a few microseconds each. A GPU finishes them
+faster than Python can launch them. A graph holds the kernels of many steps and is launched as a
+whole. Two things differ between steps, and both are in buffers on the GPU: the images and the
+learning rate. Random numbers come from the run's own generator; each launch advances its offset
+as the single steps would.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# A step with images (B,) by number, at a learning rate (), both on the card.
+# A step: image indices (B,) and a learning rate (), both on the GPU.
 Update = Callable[[Tensor, Tensor], None]
 
-# Steps of one launch, the most first: whatever number of steps comes next is made of these. An
-# epoch of Figure 3's 1000 images has 10, and weights are looked at after 200.
+# Steps of one launch, the most first; any number of steps is a sum of these. An epoch of Figure
+# 3's 1000 images has 10 steps, and the weights are read after 200.
 LAUNCHES = (50, 10, 5, 1)
 
-# One capture, or one first step, at a time: captures share PyTorch's state of the process.
+# One capture or first step at a time, because captures share PyTorch's global state.
 _CAPTURING = threading.Lock()
 
 
 class GraphedSteps:
-    """Steps of one batch size, captured once and launched again and again.
+    """Steps of one batch size, captured once and launched many times.
 
     Everything happens on the current stream, which must not be the default one. The first step is
-    launched singly: libraries allocate their workspaces then, which they cannot in a capture.
+    launched by itself: libraries then allocate their workspaces, which a capture does not allow.
 
     Args:
-        update: the step; the same kernels on the same memory at each call, and no value that
-            the host would have to know.
+        update: the step. Each call must run the same kernels on the same memory and read no
+            value back to the host.
         batch_size: images of a step.
-        generator: source of all random numbers of the step, on the card.
+        generator: source of all random numbers of the step, on the GPU.
     """
 
     def __init__(self, update: Update, batch_size: int, generator: torch.Generator) -> None:
@@ -48,7 +48,7 @@ class GraphedSteps:
         self.warm = False
 
     def run(self, index: Tensor, rates: Tensor) -> None:
-        """Do steps with images index (n, B) at learning rates (n,)."""
+        """Do n steps with image indices (n, B) at learning rates (n,)."""
         if not self.warm:
             with _CAPTURING:
                 self._steps(index[:1], rates[:1])

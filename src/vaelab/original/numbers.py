@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # Definition 5.1: what makes a model good.
 GOOD_RECON, GOOD_KL = 120.0, 10.0
-MINIMAL_ARCHITECTURE = (324, 284, 3)
+MINIMAL_ARCHITECTURE: Architecture = (324, 284, 3)
 
-BENCHMARK_ARCHITECTURE = (500, 500, 3)
+BENCHMARK_ARCHITECTURE: Architecture = (500, 500, 3)
 
 # Section 4.3: vectors in the VQ-VAE's codebook.
 CODEBOOK_SIZE = 10
@@ -121,7 +121,7 @@ class ArchitectureRow:
 
 
 def _records(name: str) -> list[dict[str, str]]:
-    with (files("vaelab.original") / "data" / name).open(encoding="utf-8", newline="") as stream:
+    with (files("vaelab.original") / "data" / name).open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -186,7 +186,7 @@ def curves(figure: int | None = None) -> pd.DataFrame:
     frame = _select("curves.csv", figure)
     relative = frame.pop("error_relative") * frame["value"].abs()
     absolute = frame.pop("error_absolute")
-    frame.insert(frame.columns.get_loc("value") + 1, "error", absolute.fillna(relative))
+    frame.insert(list(frame.columns).index("value") + 1, "error", absolute.fillna(relative))
     return frame
 
 

@@ -56,9 +56,9 @@ class Column:
         write = signed if self.kind == "difference" else number
         return write(self.scale * float(value), self.decimals)
 
-    def spread(self, row: Mapping[str, Any], key: str) -> str:
+    def spread(self, row: Mapping[Any, Any], key: str) -> str:
         """The spread of a cell, from the column beside it; empty where there is none."""
-        value = row.get(f"{key}_spread")
+        value: Any = row.get(f"{key}_spread")
         return "" if absent(value) else number(self.scale * float(value), self.decimals)
 
 

@@ -22,7 +22,7 @@ def absent(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def number(value: float | None, digits: int) -> str:
+def number(value: Any, digits: int) -> str:
     """Fixed decimals with a true minus sign, never "-0.0"; a dash where there is no number."""
     if absent(value):
         return MISSING
@@ -30,18 +30,18 @@ def number(value: float | None, digits: int) -> str:
     return text.replace("-", MINUS if float(text) else "")
 
 
-def signed(value: float | None, digits: int) -> str:
+def signed(value: Any, digits: int) -> str:
     """A difference: like `number`, with a plus sign where it is positive."""
     text = number(value, digits)
     return f"+{text}" if text != MISSING and float(text.replace(MINUS, "-")) > 0 else text
 
 
-def significant(value: float | None) -> str:
+def significant(value: Any) -> str:
     """Four significant digits, for curves whose scales differ by orders of magnitude."""
     return MISSING if absent(value) else f"{value:.4g}".replace("-", MINUS)
 
 
-def counted(value: float | None) -> str:
+def counted(value: Any) -> str:
     """A whole number with its digits in groups of three."""
     return MISSING if absent(value) else grouped(int(value))
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from vaelab.original import numbers
-from vaelab.output.plots import SPLITS, Series
+from vaelab.output.plots import Series
 from vaelab.results.reader import Results
+from vaelab.results.records import SPLITS, Split
 from vaelab.util.errors import VaelabError
 
 Values = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ class Line:
     """
 
     series: Series
-    split: str
+    split: Split
     samples: Values
     values: Values
     spread: Values | None
@@ -69,7 +70,7 @@ def lines(results: Results, series: Series) -> list[Line]:
     return [_line(series, split, _frames(results, series, split)) for split in SPLITS]
 
 
-def _frames(results: Results, series: Series, split: str) -> list[pd.DataFrame]:
+def _frames(results: Results, series: Series, split: Split) -> list[pd.DataFrame]:
     """Columns samples and value, a frame a seed."""
     if not series.estimated:
         column = f"{split}_{series.column}"
@@ -88,11 +89,13 @@ def _frames(results: Results, series: Series, split: str) -> list[pd.DataFrame]:
     return [frame[["samples", "nats"]].rename(columns={"nats": "value"}) for frame in frames]
 
 
-def _line(series: Series, split: str, frames: Sequence[pd.DataFrame]) -> Line:
+def _line(series: Series, split: Split, frames: Sequence[pd.DataFrame]) -> Line:
     by_samples = pd.concat(frames).groupby("samples")["value"]
     mean = series.sign * by_samples.mean()
-    spread = by_samples.std().to_numpy() if len(frames) > 1 else None
-    return Line(series, split, mean.index.to_numpy(), mean.to_numpy(), spread)
+    spread: Values | None = None
+    if len(frames) > 1:
+        spread = np.asarray(by_samples.std(), dtype=np.float64)
+    return Line(series, split, mean.index.to_numpy(), mean.to_numpy(float), spread)
 
 
 def marks(target: str, series: Series) -> Iterator[Marks]:

@@ -30,8 +30,6 @@ MCEM = Pair("#00664B", "#2FC49A")
 NOTEBOOK = Pair("#8C3B6B", PURPLE)
 ADAGRAD = Pair("#555555", "#A0A0A0")
 
-SPLITS = ("train", "test")
-
 # The models that sections 4.1 to 4.4 of the report compare: run -> what it is called.
 MODELS = {
     "vae": "VAE",

@@ -21,14 +21,14 @@ from vaelab.original import numbers
 from vaelab.original.numbers import ArchitectureRow, BenchmarkRow
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.output.columns import COLUMNS, Column
-from vaelab.output.plots import SPLITS
 from vaelab.results.reader import Results, alarm_notes, provenance_line, seed_mean
+from vaelab.results.records import ERRORS, SPLITS, Loss, Metrics, SearchProbe, Split
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
 from vaelab.search.noise import Noise, flip_probability, standard_error
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import atomic_write, write_csv
 
-LOSSES = ("recon", "kl", "neg_elbo")
+LOSSES: tuple[Loss, ...] = ("recon", "kl", "neg_elbo")
 
 # Table 1: run -> what the model is called, and what a reader should know.
 MODELS = {
@@ -186,7 +186,7 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join([*title, *body, *notes]) + "\n"
 
 
-def _cell(row: Mapping[str, Any], key: str, column: Column) -> str:
+def _cell(row: Mapping[Any, Any], key: str, column: Column) -> str:
     text, spread = column.text(row[key]), column.spread(row, key)
     return f"{text} ± {spread}" if text and spread else text.replace("|", "\\|")
 
@@ -212,7 +212,7 @@ def _titled(
     return frame
 
 
-def _ours(metrics: Sequence[Mapping[str, Any]], quantities: Sequence[str]) -> dict[str, Any]:
+def _ours(metrics: Sequence[Metrics], quantities: Sequence[Loss]) -> dict[str, Any]:
     """Means and spreads of a run on both splits, and which spread it is."""
     columns: dict[str, Any] = {"seeds": len(metrics), "spread": _spread_kind(len(metrics))}
     for split in SPLITS:
@@ -226,23 +226,24 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _has(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> bool:
+def _has(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> bool:
     """Whether a model has a number; the VQ-VAE's objective is in other units than a VAE's."""
     numbers = metrics[0][split]
     return quantity in numbers and (quantity != "objective" or "recon" in numbers)
 
 
-def _mean(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> float:
+def _mean(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> float:
     """Mean over seeds; NaN where the model has no such number."""
     return seed_mean(metrics, split, quantity) if _has(metrics, split, quantity) else np.nan
 
 
-def _spread(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> float:
+def _spread(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> float:
     """Standard deviation over seeds, or with one seed the standard error over images."""
     if not _has(metrics, split, quantity):
         return np.nan
     if len(metrics) == 1:
-        return metrics[0][split].get(f"{quantity}_se", np.nan)
+        error = ERRORS.get(quantity)
+        return metrics[0][split].get(error, np.nan) if error else np.nan
     return float(np.std([run[split][quantity] for run in metrics], ddof=1))
 
 
@@ -251,9 +252,9 @@ def _spread_kind(seeds: int) -> str:
 
 
 def _compared(
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Metrics],
     report: BenchmarkRow | ArchitectureRow | None,
-    quantities: Sequence[str],
+    quantities: Sequence[Loss],
 ) -> dict[str, float]:
     """The report's numbers, and ours on the training set minus them; NaN where it has none."""
     columns = {}
@@ -270,7 +271,7 @@ def _compared(
 
 def _architecture(
     architecture: Architecture,
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Metrics],
     report: ArchitectureRow | None,
 ) -> dict[str, Any]:
     """The columns that Tables 2 and 3 share."""
@@ -297,9 +298,9 @@ def _good(report: ArchitectureRow | None) -> bool | None:
 
 
 def _verdict(
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Metrics],
     settings: SearchSettings,
-    probe: Mapping[str, Any] | None,
+    probe: SearchProbe | None,
 ) -> dict[str, Any]:
     """Our verdict with its uncertainty; a probe of the search brings its own probability."""
     measurement = Measurement.from_metrics(metrics, settings.metric)

@@ -6,12 +6,12 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from vaelab import __version__
+from vaelab.results.records import GitState
 
 
-def git_state(results: str | Path = "results") -> dict[str, Any]:
+def git_state(results: str | Path = "results") -> GitState:
     """Revision of the checkout in the current folder and whether it has uncommitted changes.
 
     Changes below `results` do not count: earlier runs write there, and published results are under

@@ -6,12 +6,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from vaelab.results.records import Decisions, Loss, Metrics, Provenance, Split
 from vaelab.settings.config import MEANINGLESS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
@@ -81,21 +82,21 @@ class Results:
         return tuple(sorted({int(run.rsplit("-s", 1)[1]) for run in ids}))
 
     @cached_property
-    def decisions(self) -> dict[str, Any] | None:
+    def decisions(self) -> Decisions | None:
         """The log of the architecture search, or None before the search has run."""
         path = self.folder / "search" / "decisions.json"
-        return read_json(path) if path.is_file() else None
+        return cast(Decisions, read_json(path)) if path.is_file() else None
 
     def has(self, name: str) -> bool:
         """Whether every seed of a run has been evaluated."""
         known = name in self.alias or name.startswith(PROBE)
         return known and all(path.is_file() for path in self._paths(name, "metrics.json"))
 
-    def metrics(self, name: str) -> list[dict[str, Any]]:
+    def metrics(self, name: str) -> list[Metrics]:
         """metrics.json of every seed."""
         return [self._read(path, read_json) for path in self._paths(name, "metrics.json")]
 
-    def provenance(self, name: str) -> list[dict[str, Any]]:
+    def provenance(self, name: str) -> list[Provenance]:
         """provenance.json of every seed."""
         return [self._read(path, read_json) for path in self._paths(name, "provenance.json")]
 
@@ -113,7 +114,8 @@ class Results:
 
     def arrays(self, name: str, seed_index: int = 0) -> Arrays:
         """arrays.npz of one seed: images are uint8, flattened to P pixels."""
-        return self._read(self._paths(name, "arrays.npz")[seed_index], Arrays)
+        arrays: Arrays = self._read(self._paths(name, "arrays.npz")[seed_index], Arrays)
+        return arrays
 
     def image_shape(self, name: str) -> tuple[int, int]:
         """Rows and columns of the images that a run was trained on."""
@@ -156,9 +158,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise VaelabError(f"{path} is not a valid table: {error}") from error
 
 
-def seed_mean(metrics: Sequence[Mapping[str, Any]], split: str, quantity: str) -> float:
-    """Mean over seeds of one number of metrics.json."""
-    return float(np.mean([run[split][quantity] for run in metrics]))
+def seed_mean(metrics: Sequence[Metrics], split: Split, loss: Loss) -> float:
+    """Mean over seeds of one loss of metrics.json."""
+    return float(np.mean([run[split][loss] for run in metrics]))
 
 
 def grouped(number: int) -> str:

@@ -40,8 +40,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple, cast
 
+from vaelab.results.records import Metrics, SearchDecision, Split
 from vaelab.settings.config import SearchSettings
 from vaelab.util.errors import VaelabError
 
@@ -51,6 +52,11 @@ Architecture = tuple[int, ...]
 def run_name(architecture: Architecture) -> str:
     """Name of the run that trains an architecture: (500, 500, 3) -> arch_500_500_3."""
     return "_".join(["arch", *map(str, architecture)])
+
+
+def architecture_of(run: str) -> Architecture:
+    """The inverse of `run_name`: arch_500_500_3 -> (500, 500, 3)."""
+    return tuple(int(width) for width in run.removeprefix("arch_").split("_"))
 
 
 def brackets(architecture: Architecture) -> str:
@@ -83,9 +89,7 @@ class Measurement:
             )
 
     @classmethod
-    def from_metrics(
-        cls, metrics: Iterable[Mapping[str, Any]], split: Literal["train", "test"]
-    ) -> Measurement:
+    def from_metrics(cls, metrics: Iterable[Metrics], split: Split) -> Measurement:
         """From the metrics.json of every seed, on the split that the thresholds apply to."""
         parts = [seed[split] for seed in metrics]
         return cls(tuple(p["recon"] for p in parts), tuple(p["kl"] for p in parts))
@@ -358,9 +362,9 @@ class Decision:
     reused: bool
     reason: str
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SearchDecision:
         """A mapping for JSON, with the run's name."""
-        return {"run": run_name(self.architecture), **asdict(self)}
+        return cast(SearchDecision, {"run": run_name(self.architecture), **asdict(self)})
 
 
 def decision_log(

@@ -14,11 +14,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import NormalDist, stdev
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from vaelab.results.records import (
+    Decisions,
+    SearchAnswer,
+    SearchDistribution,
+    SearchMonotonicity,
+    SearchProbe,
+)
 from vaelab.search.algorithm import (
     Architecture,
     Measurement,
@@ -57,7 +64,7 @@ def standard_error(measurement: Measurement, quantity: Quantity, noise: Noise) -
     values = measurement.recon_values if quantity == "recon" else measurement.kl_values
     if len(values) == 1:
         return noise.recon if quantity == "recon" else noise.kl
-    return stdev(values) / len(values) ** 0.5
+    return stdev(values) / math.sqrt(len(values))
 
 
 def _probability_at_most(threshold: float, mean: float, error: float) -> float:
@@ -183,7 +190,7 @@ class AnswerDistribution:
         low, high = (int(np.searchsorted(cumulative, q - 1e-12)) for q in (tail, 1.0 - tail))
         return widths[low], widths[high]
 
-    def as_json(self, limit: int = 20) -> dict[str, Any]:
+    def as_json(self, limit: int = 20) -> SearchDistribution:
         """A mapping for JSON, with the `limit` most frequent answers."""
         top = list(self.probabilities.items())[:limit]
         return {
@@ -325,7 +332,7 @@ class Monotonicity:
     recon_ties: tuple[Violation, ...]
     kl_ties: tuple[Violation, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SearchMonotonicity:
         """A mapping for JSON; ties are counted, not listed."""
         return {
             "architectures": self.architectures,
@@ -384,7 +391,7 @@ def search_summary(
     shared: Iterable[Architecture] = (),
     noise: Noise | None = None,
     repeats: int = 2000,
-) -> dict[str, Any]:
+) -> Decisions:
     """The search in one mapping for JSON: answer, decisions, probes, waste, noise, assumption.
 
     Args:
@@ -397,7 +404,7 @@ def search_summary(
     noise = noise or Noise()
     step = next_step(settings, measurements)
     decisions = decision_log(settings, measurements)
-    probes = []
+    probes: list[SearchProbe] = []
     for decision in decisions:
         if decision.reused:
             continue
@@ -415,10 +422,11 @@ def search_summary(
                 "flip_probability": flip_probability(measurement, settings, noise, decision.phase),
             }
         )
-    answer: dict[str, Any] = {"finished": step.answer is not None}
+    answer = SearchAnswer(finished=step.answer is not None)
     if step.answer is not None:
         found = step.answer.architecture
-        answer |= {
+        answer = {
+            "finished": True,
             "architecture": found,
             "run": run_name(found) if found else None,
             "reason": step.answer.reason,

@@ -865,7 +865,7 @@ def test_probes_outside_the_run_table_count(tmp_path):
     write_json(tmp_path / "runs" / "arch_400_300_3-s0" / "metrics.json", metrics(122.0, 8.8, 3.0))
     write_json(tmp_path / "runs" / "arch_400_301_3-s0" / "metrics.json", metrics(122.0, 8.8, 3.0))
     world["decisions"]["probes"] = [{"run": "arch_400_300_3"}]
-    world["decisions"]["wasted"] = ["[400, 301, 3]"]
+    world["decisions"]["wasted"] = ["arch_400_301_3"]
     write_json(tmp_path / "search" / "decisions.json", world["decisions"])
     again = Evidence.load(Results(tmp_path, evidence.results.alias))
     assert BY_ID["C37"].judge(again).numbers["architectures"] == before + 2

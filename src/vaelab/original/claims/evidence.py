@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from vaelab.original.claims.judgement import ASSUMED, ASSUMED_FREY, NotEvaluated, Quantity, Spread
 from vaelab.results.reader import PROBE, Results, grouped
-from vaelab.search.algorithm import Architecture, Measurement, run_name
+from vaelab.results.records import Decisions, Loss, LossError, Measures, Metrics, Reference, Split
+from vaelab.search.algorithm import Architecture, Measurement, architecture_of
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
@@ -66,38 +67,42 @@ class Evidence:
     """
 
     results: Results
-    measures: Mapping[str, Any] = field(default_factory=dict)
+    measures: Measures = field(default_factory=Measures)
 
     @classmethod
     def load(cls, results: Results) -> Evidence:
         """With the measures that lie beside the runs, if any."""
         path = results.folder / MEASURES_FILE
-        return cls(results, read_json(path) if path.is_file() else {})
+        return cls(results, cast(Measures, read_json(path)) if path.is_file() else Measures())
 
     # Numbers of runs ---------------------------------------------------------------------
 
-    def metrics(self, name: str) -> list[dict[str, Any]]:
+    def metrics(self, name: str) -> list[Metrics]:
         """metrics.json of every seed of a run."""
         metrics = self.results.metrics(name) if self.results.has(name) else []
         if not metrics:
             raise NotEvaluated(f"Run {name} was not trained")
         return metrics
 
-    def quantity(self, name: str, path: str) -> Quantity:
-        """A number of metrics.json by its dotted path, such as "test.recon"."""
-        return self._quantity(name, path, [_lookup(m, path, name) for m in self.metrics(name)])
+    def quantity(self, name: str, split: Split, loss: Loss | LossError) -> Quantity:
+        """A loss of metrics.json."""
+        return self._quantity(name, f"{split}.{loss}", self._losses(name, split, loss))
 
-    def quantities(self, runs: Mapping[str, str], path: str) -> dict[str, Quantity]:
-        """The same number of several runs, by label."""
-        return {label: self.quantity(name, path) for label, name in runs.items()}
+    def quantities(self, runs: Mapping[str, str], split: Split, loss: Loss) -> dict[str, Quantity]:
+        """The same loss of several runs, by label."""
+        return {label: self.quantity(name, split, loss) for label, name in runs.items()}
 
-    def gap(self, name: str, key: str) -> Quantity:
+    def gap(self, name: str, key: Loss) -> Quantity:
         """Test minus train of one run, seed by seed."""
-        values = [
-            _lookup(m, f"test.{key}", name) - _lookup(m, f"train.{key}", name)
-            for m in self.metrics(name)
-        ]
-        return self._quantity(name, key, values)
+        pairs = zip(self._losses(name, "test", key), self._losses(name, "train", key), strict=True)
+        return self._quantity(name, key, [test - train for test, train in pairs])
+
+    def _losses(self, name: str, split: Split, loss: Loss | LossError) -> list[float]:
+        """A loss of every seed."""
+        metrics = self.metrics(name)
+        if any(loss not in seed[split] for seed in metrics):
+            raise NotEvaluated(f"metrics.json of run {name} has no {split}.{loss}")
+        return [float(cast(dict[str, float], seed[split])[loss]) for seed in metrics]
 
     def measure(self, name: str, key: str) -> Quantity:
         """A number of measures.json for a run."""
@@ -113,10 +118,10 @@ class Evidence:
 
     def reference(self, key: str) -> Any:
         """A number of measures.json about the real images."""
-        try:
-            return self.measures["reference"][key]
-        except KeyError as error:
-            raise NotEvaluated(f"{MEASURES_FILE} has no {key} of the real images") from error
+        found = self.measures.get("reference", Reference())
+        if key not in found:
+            raise NotEvaluated(f"{MEASURES_FILE} has no {key} of the real images")
+        return found[key]  # type: ignore[literal-required]
 
     def _quantity(self, name: str, path: str, values: list[float]) -> Quantity:
         if not all(map(math.isfinite, values)):
@@ -184,14 +189,9 @@ class Evidence:
     def architectures(self) -> dict[Architecture, str]:
         """All trained architectures of the survey and the search, with their run names."""
         names = {name for name in self.results.alias if name.startswith(PROBE)}
-        search = self.results.decisions or {}
-        names |= {probe["run"] for probe in search.get("probes", [])}
-        names |= {run_name(json.loads(widths)) for widths in search.get("wasted", [])}
-        return {
-            tuple(map(int, name.removeprefix(PROBE).split("_"))): name
-            for name in sorted(names)
-            if self.results.has(name)
-        }
+        if (search := self.results.decisions) is not None:
+            names |= {probe["run"] for probe in search["probes"]} | {*search["wasted"]}
+        return {architecture_of(name): name for name in sorted(names) if self.results.has(name)}
 
     def measurements(self) -> dict[Architecture, Measurement]:
         """Training losses of all trained architectures, the data that the report judges by."""
@@ -204,7 +204,7 @@ class Evidence:
         return found
 
     @property
-    def decisions(self) -> dict[str, Any]:
+    def decisions(self) -> Decisions:
         """The log of the search."""
         decisions = self.results.decisions
         if decisions is None:
@@ -246,12 +246,3 @@ class Evidence:
                     f"{grouped(metrics['samples'])} samples)"
                 ] = None
         return f"Judged under {' and '.join(recipes)}."
-
-
-def _lookup(metrics: Mapping[str, Any], path: str, name: str) -> float:
-    value: Any = metrics
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            raise NotEvaluated(f"metrics.json of run {name} has no {path}")
-        value = value[key]
-    return float(value)

@@ -19,6 +19,7 @@ from vaelab.original.claims.judgement import (
     stored,
 )
 from vaelab.original.claims.registry import claim
+from vaelab.results.records import SPLITS, Split
 
 NATS = "nats"
 FREY = {f"d={d}": f"frey_d{d}" for d in (2, 5, 10, 20)}
@@ -29,8 +30,8 @@ SMOOTHING = 1 / 30
 EARLY = 5 / 60
 
 
-def _elbo(evidence: Evidence, runs: dict[str, str], split: str) -> dict[str, Quantity]:
-    return {k: -q for k, q in evidence.quantities(runs, f"{split}.neg_elbo").items()}
+def _elbo(evidence: Evidence, runs: dict[str, str], split: Split) -> dict[str, Quantity]:
+    return {k: -q for k, q in evidence.quantities(runs, split, "neg_elbo").items()}
 
 
 def _gaps(evidence: Evidence, runs: dict[str, str]) -> dict[str, Quantity]:
@@ -197,9 +198,10 @@ def _c7b(e: Evidence) -> Judgement:
     "for both training sizes on train and test images",
 )
 def _c7c(e: Evidence) -> Judgement:
-    checks, numbers = [], {}
+    checks: list[Check] = []
+    numbers: dict[str, Quantity | float | str] = {}
     for n in (1000, 50_000):
-        for split in ("train", "test"):
+        for split in SPLITS:
             values = {
                 estimator: e.likelihood_final(f"ml_n{n}", split, estimator)
                 for estimator in ("report", "elbo", "importance")
@@ -226,7 +228,7 @@ def _c7c(e: Evidence) -> Judgement:
     threshold="each step by 2 SE, in both measures",
 )
 def _c8(e: Evidence) -> Judgement:
-    recon, mse = e.quantities(SAMPLED, "test.recon"), e.quantities(SAMPLED, "test.mse")
+    recon, mse = e.quantities(SAMPLED, "test", "recon"), e.quantities(SAMPLED, "test", "mse")
     checks = falling("test recon", recon, NATS) + falling("test squared error", mse, "%")
     numbers = named("test recon", recon) | named("test mse", mse)
     return conclude(checks, numbers, e.recipe(SAMPLED.values()))

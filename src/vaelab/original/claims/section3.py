@@ -25,6 +25,7 @@ from vaelab.original.claims.judgement import (
 )
 from vaelab.original.claims.registry import claim
 from vaelab.original.numbers import CODEBOOK_SIZE
+from vaelab.results.records import SPLITS
 
 NATS = "nats"
 BETAS = {f"beta={b}": f"beta{b}" for b in (1, 2, 5, 50)}
@@ -71,7 +72,7 @@ def _c11(e: Evidence) -> Judgement:
     threshold="each step by 2 SE, test images",
 )
 def _c12(e: Evidence) -> Judgement:
-    kl, recon = e.quantities(BETAS, "test.kl"), e.quantities(BETAS, "test.recon")
+    kl, recon = e.quantities(BETAS, "test", "kl"), e.quantities(BETAS, "test", "recon")
     checks = falling("test KL", kl, NATS) + rising("test recon", recon, NATS)
     numbers = named("test KL", kl) | named("test recon", recon)
     return conclude(checks, numbers, e.recipe(BETAS.values()))
@@ -86,8 +87,9 @@ def _c12(e: Evidence) -> Judgement:
     "logged points), and an end below 1e-4 nats, on train and test images",
 )
 def _c13(e: Evidence) -> Judgement:
-    checks, numbers = [], {}
-    for split in ("train", "test"):
+    checks: list[Check] = []
+    numbers: dict[str, Quantity | float | str] = {}
+    for split in SPLITS:
         curves = e.curves_from_first_epoch("beta50", f"{split}_kl")
         end = Quantity.of([max(c.last, 0.0) for c in curves])
         rise = Quantity.of([100.0 * _largest_rise(c.values) for c in curves])
@@ -111,8 +113,8 @@ def _c13(e: Evidence) -> Judgement:
 )
 def _c14(e: Evidence) -> Judgement:
     gain = {k: -_change(e, run, "test_recon") for k, run in BETAS.items()}
-    recon = e.quantity("beta50", "test.recon")
-    image_se = e.quantity("beta50", "test.recon_se").mean
+    recon = e.quantity("beta50", "test", "recon")
+    image_se = e.quantity("beta50", "test", "recon_se").mean
     constant = float(e.reference("constant_image_recon"))
     collapsed = gain.pop("beta=50")
     checks = [
@@ -125,7 +127,8 @@ def _c14(e: Evidence) -> Judgement:
             "recon within 1 nat of the constant mean image", 1.0 - abs(recon.mean - constant), NATS
         ),
     ]
-    numbers = named("improvement", {**gain, "beta=50": collapsed}) | {
+    numbers: dict[str, Quantity | float | str] = {
+        **named("improvement", {**gain, "beta=50": collapsed}),
         "test recon, beta=50": recon,
         "constant mean image": constant,
         "SE over images": image_se,
@@ -196,7 +199,7 @@ def _c17(e: Evidence) -> Judgement:
     threshold="reconstruction loss and squared error both rise by 2 SE at each step",
 )
 def _c18(e: Evidence) -> Judgement:
-    recon, mse = e.quantities(BETAS, "test.recon"), e.quantities(BETAS, "test.mse")
+    recon, mse = e.quantities(BETAS, "test", "recon"), e.quantities(BETAS, "test", "mse")
     checks = rising("test recon", recon, NATS) + rising("test squared error", mse, "%")
     numbers = named("test recon", recon) | named("test mse", mse)
     return conclude(checks, numbers, e.recipe(BETAS.values()))
@@ -283,7 +286,7 @@ def _largest_rise(values: np.ndarray) -> float:
     """Largest relative step upwards of the smoothed curve, ignoring what is below collapse."""
     width = min(3, len(values))
     smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-    steps = [b / a - 1.0 for a, b in pairwise(smooth) if b > COLLAPSED_KL]
+    steps = [float(b / a - 1.0) for a, b in pairwise(smooth) if b > COLLAPSED_KL]
     return max([0.0, *steps])
 
 

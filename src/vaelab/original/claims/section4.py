@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from vaelab.original.claims.evidence import Curve, Evidence
 from vaelab.original.claims.judgement import (
     Check,
@@ -17,6 +19,7 @@ from vaelab.original.claims.judgement import (
 )
 from vaelab.original.claims.registry import claim
 from vaelab.original.numbers import TABLE_1
+from vaelab.results.records import SPLITS, Loss
 
 NATS = "nats"
 CVAE, VQVAE = "cvae_onehot", "vqvae"
@@ -49,9 +52,11 @@ def _cvae_generates_best(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]
 
 def _cvae_loses_least(e: Evidence) -> tuple[list[Check], dict[str, Quantity]]:
     """Against the rows that Table 1 prints, which are those of beta = 2."""
-    checks, numbers = [], {}
-    for path in ("train.recon", "train.kl", "test.recon", "test.kl"):
-        losses, label = e.quantities(_same(BENCHMARK), path), path.replace(".", " ")
+    checks: list[Check] = []
+    numbers: dict[str, Quantity] = {}
+    printed: tuple[Loss, ...] = ("recon", "kl")
+    for split, loss in product(SPLITS, printed):
+        losses, label = e.quantities(_same(BENCHMARK), split, loss), f"{split} {loss}"
         checks += [
             clearly_above(f"{label}: CVAE below {run}", losses[run], losses[CVAE], NATS)
             for run in ("vae", "bvae_beta2")
@@ -101,7 +106,7 @@ def _c22(e: Evidence) -> Judgement:
     threshold="VQ-VAE below CVAE below VAE and both beta-VAEs, each by 2 SE",
 )
 def _c23(e: Evidence) -> Judgement:
-    mse = e.quantities(_same((VQVAE, *BENCHMARK)), "test.mse")
+    mse = e.quantities(_same((VQVAE, *BENCHMARK)), "test", "mse")
     checks = [clearly_above("VQ-VAE below CVAE", mse[CVAE], mse[VQVAE], "%")]
     checks += [clearly_above(f"CVAE below {r}", mse[r], mse[CVAE], "%") for r in UNCONDITIONAL]
     note = (
@@ -188,7 +193,8 @@ def _c27(e: Evidence) -> Judgement:
     "above its minimum over training (VQ-VAE 2 %)",
 )
 def _c28(e: Evidence) -> Judgement:
-    checks, numbers = [], {}
+    checks: list[Check] = []
+    numbers: dict[str, Quantity | float | str] = {}
     for run in BENCHMARK:
         gap = e.gap(run, "objective")
         rise = Quantity.of([_rise_from_minimum(c) for c in e.curves(run, "test_objective")])
@@ -197,7 +203,7 @@ def _c28(e: Evidence) -> Judgement:
             at_most(f"{run}: end at most 1 nat above the minimum", rise, 1.0, NATS),
         ]
         numbers |= {f"test - train, {run}": gap, f"end - minimum, {run}": rise}
-    train, test = (e.quantity(VQVAE, f"{s}.objective").mean for s in ("train", "test"))
+    train, test = (e.quantity(VQVAE, s, "objective").mean for s in SPLITS)
     curves = e.curves(VQVAE, "test_objective")
     rise = Quantity.of([100.0 * _rise_from_minimum(c) / c.values.min() for c in curves])
     excess = 100.0 * (test / train - 1.0)
@@ -238,7 +244,8 @@ def _c29(e: Evidence) -> Judgement:
     "interpolated between logged points",
 )
 def _c30(e: Evidence) -> Judgement:
-    checks, numbers = [], {}
+    checks: list[Check] = []
+    numbers: dict[str, Quantity | float | str] = {}
     for key, label in (("mse", "reconstruction"), ("embedding", "embedding")):
         curves = e.curves(VQVAE, f"train_{key}")
         change = Quantity.of([100.0 * abs(c.last / c.at(0.9 * c.end) - 1.0) for c in curves])
@@ -257,7 +264,7 @@ def _c30(e: Evidence) -> Judgement:
 )
 def _c31(e: Evidence) -> Judgement:
     checks, numbers = _cvae_loses_least(e)
-    kl = e.quantities(_same(BENCHMARK), "test.kl")
+    kl = e.quantities(_same(BENCHMARK), "test", "kl")
     verb = "has" if kl["bvae_beta5"].mean < kl[CVAE].mean else "does not have"
     note = (
         f"With beta = 5, as the text says, the beta-VAE {verb} a lower KL loss than the CVAE. "
@@ -275,10 +282,11 @@ def _c31(e: Evidence) -> Judgement:
     threshold="each by 2 SE, on train and test images",
 )
 def _c32(e: Evidence) -> Judgement:
-    checks, numbers = [], {}
-    for split in ("train", "test"):
-        recon = e.quantities(_same(("vae", "bvae_beta2")), f"{split}.recon")
-        kl = e.quantities(_same(("vae", "bvae_beta2")), f"{split}.kl")
+    checks: list[Check] = []
+    numbers: dict[str, Quantity | float | str] = {}
+    for split in SPLITS:
+        recon = e.quantities(_same(("vae", "bvae_beta2")), split, "recon")
+        kl = e.quantities(_same(("vae", "bvae_beta2")), split, "kl")
         checks += [
             clearly_above(f"{split} recon above", recon["bvae_beta2"], recon["vae"], NATS),
             clearly_above(f"{split} KL below", kl["vae"], kl["bvae_beta2"], NATS),
@@ -297,8 +305,8 @@ def _c32(e: Evidence) -> Judgement:
 )
 def _c33(e: Evidence) -> Judgement:
     printed = next(row for row in TABLE_1 if row.model == "BVAE")
-    recon = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train.recon")
-    kl = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train.kl")
+    recon = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train", "recon")
+    kl = e.quantities(_same(("bvae_beta2", "bvae_beta5")), "train", "kl")
     distance = {
         run: (
             ((recon[run].mean - printed.recon) / TOLERANCE_RECON) ** 2
@@ -337,8 +345,9 @@ def _c33(e: Evidence) -> Judgement:
     threshold="parameters, which set the arithmetic of a sample, within 5 % of each other",
 )
 def _c34(e: Evidence) -> Judgement:
-    parameters = {run: e.quantity(run, "parameters").mean for run in BENCHMARK}
-    samples = {e.quantity(run, "samples").mean for run in BENCHMARK}
+    metrics = {run: e.metrics(run)[0] for run in BENCHMARK}
+    parameters = {run: float(m["parameters"]) for run, m in metrics.items()}
+    samples = {m["samples"] for m in metrics.values()}
     if len(samples) > 1:
         raise NotEvaluated("The benchmark runs were not trained on equally many samples")
     spread = 100.0 * (max(parameters.values()) / min(parameters.values()) - 1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from vaelab.original.claims.evidence import Evidence
 from vaelab.original.claims.judgement import (
@@ -25,8 +26,9 @@ from vaelab.original.numbers import (
     MINIMAL_ARCHITECTURE,
     TABLE_3,
 )
+from vaelab.results.records import SPLITS, Loss, Split
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
-from vaelab.search.noise import Quantity as Loss
+from vaelab.search.noise import Quantity as SearchLoss
 from vaelab.search.noise import Violation, monotonicity_violations
 from vaelab.settings.config import SearchSettings
 
@@ -39,6 +41,7 @@ DEEPER = (
     ((500, 4), (500, 500, 4)),
     ((500, 100, 5), (500, 100, 50, 10, 5)),
 )
+RECON_AND_KL: tuple[Loss, ...] = ("recon", "kl")
 # "Typically": the share of pairs that must agree.
 TYPICAL = 0.8
 
@@ -47,22 +50,22 @@ def _runs(architectures: tuple[Architecture, ...]) -> list[str]:
     return [run_name(a) for a in architectures]
 
 
-def _survey(e: Evidence, path: str) -> dict[Architecture, Quantity]:
-    return {a: e.quantity(run_name(a), path) for a in SURVEY}
+def _survey(e: Evidence, split: Split, loss: Loss) -> dict[Architecture, Quantity]:
+    return {a: e.quantity(run_name(a), split, loss) for a in SURVEY}
 
 
 def _survey_fid(e: Evidence) -> dict[Architecture, Quantity]:
     return {a: e.measure(run_name(a), "fid") for a in SURVEY}
 
 
-def _named(prefix: str, values: dict[Architecture, Quantity]) -> dict[str, Quantity]:
+def _named(prefix: str, values: Mapping[Any, Quantity]) -> dict[str, Quantity]:
     return named(prefix, {brackets(a): q for a, q in values.items()})
 
 
-def _good(e: Evidence, architecture: Architecture, split: str = "train") -> dict[str, Check]:
+def _good(e: Evidence, architecture: Architecture, split: Split = "train") -> dict[str, Check]:
     """The two conditions of definition 5.1, without allowance, as the report applies them."""
     run = run_name(architecture)
-    recon, kl = e.quantity(run, f"{split}.recon"), e.quantity(run, f"{split}.kl")
+    recon, kl = e.quantity(run, split, "recon"), e.quantity(run, split, "kl")
     label = f"{brackets(architecture)} {split}"
     return {
         "recon": at_most(f"{label} recon at most {GOOD_RECON:g}", recon, GOOD_RECON, NATS),
@@ -81,9 +84,9 @@ def _bad(e: Evidence, architecture: Architecture) -> Check:
 def _losses(e: Evidence, architecture: Architecture) -> dict[str, Quantity]:
     run, label = run_name(architecture), brackets(architecture)
     return {
-        f"{split} {key}, {label}": e.quantity(run, f"{split}.{key}")
-        for split in ("train", "test")
-        for key in ("recon", "kl")
+        f"{split} {key}, {label}": e.quantity(run, split, key)
+        for split in SPLITS
+        for key in RECON_AND_KL
     }
 
 
@@ -93,7 +96,7 @@ NO_VIOLATION = (
 )
 
 
-def _monotone(loss: Loss) -> Callable[[Evidence], Judgement]:
+def _monotone(loss: SearchLoss) -> Callable[[Evidence], Judgement]:
     """Assumption 5.1 for one of the two losses."""
 
     def judge_by(e: Evidence) -> Judgement:
@@ -165,7 +168,7 @@ _c38 = claim(
 )
 def _c39(e: Evidence) -> Judgement:
     run = run_name((500, 3))
-    recon = e.quantity(run, "train.recon")
+    recon = e.quantity(run, "train", "recon")
     check = clearly_above("[500, 3] recon above 120", recon, GOOD_RECON, NATS)
     return conclude([check], {"train recon, [500, 3]": recon}, e.recipe([run]))
 
@@ -199,9 +202,9 @@ def _c41(e: Evidence) -> Judgement:
     checks = [*_good(e, MINIMAL_ARCHITECTURE).values(), *(_bad(e, a) for a in neighbours)]
     involved = (MINIMAL_ARCHITECTURE, *neighbours)
     numbers = {
-        f"train {key}, {brackets(a)}": e.quantity(run_name(a), f"train.{key}")
+        f"train {key}, {brackets(a)}": e.quantity(run_name(a), "train", key)
         for a in involved
-        for key in ("recon", "kl")
+        for key in RECON_AND_KL
     }
     note = (
         "In the report the first two are 0.1 and 0.5 nats from the threshold, where a single "
@@ -263,7 +266,7 @@ def _c43(e: Evidence) -> Judgement:
     if small not in e.architectures:
         found = e.decisions["answer"].get("architecture")
         small = tuple(found) if found else small
-    recon = {a: e.quantity(run_name(a), "test.recon") for a in (small, large)}
+    recon = {a: e.quantity(run_name(a), "test", "recon") for a in (small, large)}
     fid = {a: e.measure(run_name(a), "fid") for a in (small, large)}
     checks = [
         at_most(
@@ -285,7 +288,7 @@ def _c43(e: Evidence) -> Judgement:
     "2 SE",
 )
 def _c44(e: Evidence) -> Judgement:
-    loss, fid = _survey(e, "test.neg_elbo"), _survey_fid(e)
+    loss, fid = _survey(e, "test", "neg_elbo"), _survey_fid(e)
     pairs = [
         (
             min(
@@ -327,13 +330,16 @@ def _c44(e: Evidence) -> Judgement:
     "images",
 )
 def _c45(e: Evidence) -> Judgement:
-    recon, kl = _survey(e, "train.recon"), _survey(e, "train.kl")
+    recon, kl = _survey(e, "train", "recon"), _survey(e, "train", "kl")
     pairs = [(a, b) for a in SURVEY for b in SURVEY if _nowhere_wider(a, b)]
     agreeing = [
         (a, b) for a, b in pairs if recon[a].mean > recon[b].mean and kl[a].mean < kl[b].mean
     ]
     share = 100.0 * len(agreeing) / len(pairs)
-    numbers: dict[str, float] = {"comparable pairs": len(pairs), "agreeing pairs": len(agreeing)}
+    numbers: dict[str, Quantity | float | str] = {
+        "comparable pairs": len(pairs),
+        "agreeing pairs": len(agreeing),
+    }
     return conclude(
         [Check("at least 80 % of the pairs agree", share - 100.0 * TYPICAL, "points")],
         numbers | _named("train recon", recon) | _named("train kl", kl),
@@ -373,7 +379,7 @@ def _c46(e: Evidence) -> Judgement:
 )
 def _c47(e: Evidence) -> Judgement:
     involved = tuple(dict.fromkeys(a for pair in DEEPER for a in pair))
-    kl = {a: e.quantity(run_name(a), "train.kl") for a in involved}
+    kl = {a: e.quantity(run_name(a), "train", "kl") for a in involved}
     fid = {a: e.measure(run_name(a), "fid") for a in involved}
     checks = []
     for shallow, deep in DEEPER:
@@ -398,16 +404,18 @@ def _c47(e: Evidence) -> Judgement:
 )
 def _c48(e: Evidence) -> Judgement:
     short, long = run_name(BENCHMARK_ARCHITECTURE), "vae"
-    samples = {run: e.quantity(run, "samples").mean for run in (short, long)}
+    samples = {run: float(e.metrics(run)[0]["samples"]) for run in (short, long)}
     if samples[long] < 1.5 * samples[short]:
         raise NotEvaluated(
             "In this preset the benchmark run is not trained longer than the survey's [500, 500, 3]"
         )
-    loss = {run: e.quantity(run, "train.neg_elbo") for run in (short, long)}
+    loss = {run: e.quantity(run, "train", "neg_elbo") for run in (short, long)}
     change = loss[short] - loss[long]
     what = "absolute change below 1 nat"
     size = Quantity(abs(change.mean), change.se, change.seeds)
-    numbers = {f"train -ELBO, {run}": q for run, q in loss.items()}
+    numbers: dict[str, Quantity | float | str] = {
+        f"train -ELBO, {run}": q for run, q in loss.items()
+    }
     numbers |= {f"samples, {run}": n for run, n in samples.items()}
     return conclude([at_most(what, size, 1.0, NATS)], numbers, e.recipe([short, long]))
 

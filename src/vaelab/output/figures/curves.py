@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -258,7 +258,9 @@ def _samples_range(
 
 def _frame_y(axes: Axes, low: float, high: float, extend_up: bool = True) -> None:
     """Set the report's y range, extended so that no line of ours ends outside it."""
-    ends = [float(line.get_ydata()[-1]) for line in axes.lines if line.get_label() != REPORT]
+    ends = [
+        float(np.asarray(line.get_ydata())[-1]) for line in axes.lines if line.get_label() != REPORT
+    ]
     margin = 0.04 * (high - low)
     if min(ends) < low:
         low = min(ends) - margin
@@ -305,19 +307,22 @@ def _report_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
 
 
 def _legend_panel(
-    axes: Axes, panels: Sequence[Axes], loc: str = "center", labelspacing: float = 0.7
+    axes: Axes,
+    panels: Sequence[Axes],
+    loc: Literal["center", "upper left"] = "center",
+    labelspacing: float = 0.7,
 ) -> None:
     """Use an empty cell of the figure for the legend of its panels."""
     entries = _entries(panels) | _report_entries(panels)
     axes.set_axis_off()
-    axes.legend(entries.values(), entries.keys(), loc=loc, labelspacing=labelspacing)
+    axes.legend(list(entries.values()), list(entries), loc=loc, labelspacing=labelspacing)
 
 
 def _legend(figure: Figure, panels: Sequence[Axes], columns: int) -> Legend:
     """One legend for all panels of a figure; `footer` puts it in its place."""
     entries = _entries(panels) | _report_entries(panels)
     return figure.legend(
-        entries.values(), entries.keys(), ncols=columns, columnspacing=1.4, handlelength=2.0
+        list(entries.values()), list(entries), ncols=columns, columnspacing=1.4, handlelength=2.0
     )
 
 

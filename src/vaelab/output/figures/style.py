@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
@@ -34,7 +36,7 @@ DIGIT_COLOURS = (
 )  # fmt: skip
 DIGIT_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
     "figure.facecolor": "white",
@@ -108,7 +110,7 @@ def footer(
         legend.set_loc("lower center")
         legend.set_bbox_to_anchor((0.5, bottom), figure.transFigure)
         bottom += legend.get_window_extent().height / figure.bbox.height + 0.06 / height
-    if engine := figure.get_layout_engine():
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(rect=(0, bottom, 1, 1 - bottom))
 
 

@@ -10,32 +10,34 @@ import yaml
 
 from vaelab.original import numbers
 from vaelab.results.reader import Results
+from vaelab.results.records import DatasetRecord, Provenance
 
 # Settings of this machine rather than of the science: they stay out of the page.
 LOCAL_SETTINGS = ("data",)
 
 
-def all_provenance(results: Results, probes: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Provenance by run id: of every run that has been evaluated, probes of the search too.
+class RunRecord(Provenance):
+    """Provenance of a run, extended by the run names whose results it holds."""
 
-    Each record is extended by "names", the run names whose results it holds, and "parameters".
-    """
-    records: dict[str, dict[str, Any]] = {}
+    names: list[str]
+    parameters: int
+
+
+def all_provenance(results: Results, probes: Iterable[str]) -> dict[str, RunRecord]:
+    """Provenance by run id: of every run that has been evaluated, probes of the search too."""
+    records: dict[str, RunRecord] = {}
     for name in (*results.alias, *sorted(set(probes) - set(results.alias))):
         if not results.has(name):
             continue
         for record, metrics in zip(results.provenance(name), results.metrics(name), strict=True):
-            known = records.setdefault(record["run"], {**record, "names": []})
-            known["names"].append(name)
-            known["parameters"] = metrics["parameters"]
+            new = RunRecord(**record, names=[], parameters=metrics["parameters"])
+            records.setdefault(record["run"], new)["names"].append(name)
     return records
 
 
-def cost(
-    records: Mapping[str, Mapping[str, Any]], benchmarks: pd.DataFrame | None
-) -> dict[str, Any]:
+def cost(records: Mapping[str, RunRecord], benchmarks: pd.DataFrame | None) -> dict[str, Any]:
     """Totals, steps of the workflow and one row a training."""
-    runs = [
+    runs: list[dict[str, Any]] = [
         {
             "run": run,
             "parameters": record["parameters"],
@@ -77,7 +79,7 @@ def _steps(benchmarks: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def core_time(
-    records: Mapping[str, Mapping[str, Any]], benchmarks: pd.DataFrame, cores: int
+    records: Mapping[str, RunRecord], benchmarks: pd.DataFrame, cores: int
 ) -> list[dict[str, Any]]:
     """What the cores did between the start of the first job and the end of the last.
 
@@ -93,12 +95,12 @@ def core_time(
     """
     trained = benchmarks[benchmarks["step"] == "train"]
     fresh = [
-        (row.s, records[row.job])
-        for row in trained.itertuples()
-        if row.job in records and records[row.job]["wall_seconds"] <= row.s
+        records[job]
+        for job, seconds in zip(trained["job"], trained["s"], strict=True)
+        if job in records and records[job]["wall_seconds"] <= seconds
     ]
-    training = sum(record["wall_seconds"] for _, record in fresh)
-    evaluation = sum(record.get("evaluate_seconds", 0.0) for _, record in fresh)
+    training = sum(record["wall_seconds"] for record in fresh)
+    evaluation = sum(record.get("evaluate_seconds", 0.0) for record in fresh)
     judging = benchmarks[benchmarks["step"].isin(("classifier", "measures"))]
     drawing = benchmarks[~benchmarks["step"].isin(("train", "classifier", "measures"))]
     whole = cores * float(benchmarks["ended"].max() - (benchmarks["ended"] - benchmarks["s"]).min())
@@ -116,9 +118,7 @@ def core_time(
     ]
 
 
-def provenance(
-    records: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
-) -> dict[str, Any]:
+def provenance(records: Mapping[str, RunRecord], config: Mapping[str, Any]) -> dict[str, Any]:
     """What all runs share, and the identity of each."""
     facts = [
         ("Code revision", _distinct(_revision(record) for record in records.values())),
@@ -147,14 +147,14 @@ def provenance(
     }
 
 
-def _revision(record: Mapping[str, Any]) -> str | None:
+def _revision(record: Provenance) -> str | None:
     revision = record["git"]["revision"]
     if not revision:
         return None
     return revision[:12] + (" with uncommitted changes" if record["git"]["dirty"] else "")
 
 
-def _dataset(dataset: Mapping[str, Any]) -> str:
+def _dataset(dataset: DatasetRecord) -> str:
     name = f"{dataset['name']}, synthetic" if dataset["synthetic"] else dataset["name"]
     return f"{name} {dataset['sha256'][:16]}"
 

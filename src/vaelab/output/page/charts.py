@@ -17,6 +17,7 @@ from vaelab.output import plots
 from vaelab.output.figures.style import decade_below
 from vaelab.output.lines import Line, Marks, Values, lines, marks
 from vaelab.results.reader import Results
+from vaelab.results.records import SPLITS
 
 REPORT = "The report"
 # Readable on both backgrounds, where the printed figures use black.
@@ -54,7 +55,7 @@ class Chart:
                         row["samples"] = int(line.samples[-1])
                 for part in panel.marks:
                     if part.series.name == name:
-                        for split in plots.SPLITS if part.split == "both" else (part.split,):
+                        for split in SPLITS if part.split == "both" else (part.split,):
                             row[f"report_{split}"] = float(part.values[-1])
                         row["report_samples"] = int(part.samples[-1])
                 yield row
@@ -83,7 +84,7 @@ def _switches(panels: Iterable[Panel]) -> dict[str, str]:
     switch.
     """
     series = [line.series for panel in panels for line in panel.lines]
-    switches = dict.fromkeys(plots.SPLITS, "")
+    switches: dict[str, str] = dict.fromkeys(SPLITS, "")
     for name in dict.fromkeys(one.name for one in series):
         colours = {_colour(one.colours.train) for one in series if one.name == name}
         if any(one.name != name for one in series):
@@ -187,11 +188,9 @@ def _samples_range(panel: Panel) -> tuple[float, float]:
 
 def _value_range(panel: Panel, low: float, high: float) -> list[float]:
     """What is visible between `low` and `high` samples, with a margin; log10 on a log axis."""
+    parts: list[Line | Marks] = [*panel.lines, *panel.marks]
     values = np.concatenate(
-        [
-            part.values[(part.samples >= low) & (part.samples <= high)]
-            for part in (*panel.lines, *panel.marks)
-        ]
+        [part.values[(part.samples >= low) & (part.samples <= high)] for part in parts]
     )
     values = values[np.isfinite(values)]
     if panel.definition.log:

@@ -50,7 +50,8 @@ class Decoder:
         """Pixel means in [0, 1] of codes z (N, d), shape (N, P), in float32."""
         last = self.hidden(z, label)[-1]
         logits = last @ self.weights[-1].T + self.biases[-1]
-        return 0.5 * (1.0 + np.tanh(0.5 * logits))
+        means: np.ndarray = 0.5 * (1.0 + np.tanh(0.5 * logits))
+        return means
 
     def hidden(self, z: np.ndarray, label: int | None = None) -> list[np.ndarray]:
         """The network's input and the activations of its hidden layers, each (N, width)."""
@@ -81,7 +82,8 @@ def load_decoder(checkpoint: Path, labels: int = 0) -> Decoder:
         tensors = load_file(checkpoint)
     except (OSError, SafetensorError) as error:
         raise VaelabError(f"cannot read the decoder in {checkpoint}: {error}") from error
-    weights, biases = [], []
+    weights: list[np.ndarray] = []
+    biases: list[np.ndarray] = []
     while (name := f"decoder.layers.{len(weights)}") + ".weight" in tensors:
         weights.append(tensors[f"{name}.weight"].astype(np.float32))
         biases.append(tensors[f"{name}.bias"].astype(np.float32))

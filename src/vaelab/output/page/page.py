@@ -24,7 +24,7 @@ from vaelab.output.catalogue import figures
 from vaelab.output.figures.style import DIGIT_COLOURS
 from vaelab.output.formatting import FILTERS
 from vaelab.output.page import charts, explorer, media, searching
-from vaelab.output.page.accounting import all_provenance, cost, provenance
+from vaelab.output.page.accounting import RunRecord, all_provenance, cost, provenance
 from vaelab.output.page.tabulating import (
     claim_rows,
     resting_on,
@@ -33,6 +33,7 @@ from vaelab.output.page.tabulating import (
     verdict_counts,
 )
 from vaelab.results.reader import Results, seed_mean
+from vaelab.results.records import Decisions, Measures
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import MEANINGLESS
 from vaelab.util.io import atomic_write
@@ -60,8 +61,8 @@ def build_page(
     results: Results,
     *,
     claims: pd.DataFrame,
-    measures: Mapping[str, Any] | None,
-    search: Mapping[str, Any] | None,
+    measures: Measures | None,
+    search: Decisions | None,
     benchmarks: pd.DataFrame | None,
     config: Mapping[str, Any],
     out: Path,
@@ -98,8 +99,8 @@ def page_context(
     results: Results,
     *,
     claims: pd.DataFrame,
-    measures: Mapping[str, Any] | None,
-    search: Mapping[str, Any] | None,
+    measures: Measures | None,
+    search: Decisions | None,
     benchmarks: pd.DataFrame | None,
     config: Mapping[str, Any],
     other_claims: Mapping[str, pd.DataFrame],
@@ -123,11 +124,11 @@ def page_context(
         "figures": figure_views(folder, drawn, rows),
         "tables": table_views(folder, rows),
         "walks": walks,
-        "search_settings": (search or {}).get("settings"),
+        "search_settings": search["settings"] if search else None,
         "claims": rows,
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
-        "errata": errata_views(ERRATA, Evidence(results, measures or {})),
+        "errata": errata_views(ERRATA, Evidence(results, measures or Measures())),
         "explorer": explorer_data(results),
         "cost": bill,
         "provenance": provenance(records, config),
@@ -161,7 +162,7 @@ def style_sheet() -> str:
     return "\n".join([media.static(media.STYLE_SHEET), ":root {", *lines, "}"])
 
 
-def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+def banners(results: Results, records: Mapping[str, RunRecord]) -> list[tuple[str, str]]:
     """What a reader must know before believing anything below."""
     found = []
     if results.preset == MEANINGLESS:
@@ -183,7 +184,7 @@ def banners(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[
     return found
 
 
-def facts(results: Results, records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+def facts(results: Results, records: Mapping[str, RunRecord]) -> list[tuple[str, str]]:
     """The line under the title."""
     found = [("Preset", results.preset), ("Seeds", ", ".join(map(str, results.seeds)))]
     if records:

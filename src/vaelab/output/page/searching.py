@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from vaelab.original import numbers
-from vaelab.search.algorithm import Measurement, brackets
+from vaelab.results.records import Decisions
+from vaelab.search.algorithm import Measurement, architecture_of, brackets
 from vaelab.search.noise import search_summary
 from vaelab.settings.config import SearchSettings
 
@@ -64,7 +65,7 @@ class Walk:
         return round(_height(self.stages) + MARGIN, 2) if self.stages else 0.0
 
 
-def our_walk(summary: Mapping[str, Any]) -> Walk:
+def our_walk(summary: Decisions) -> Walk:
     """From the content of search/decisions.json."""
     reason = summary["answer"].get("reason", "the search has not ended")
     text = f"{_count(summary['needed'], 'probe')}; {reason}."
@@ -83,7 +84,7 @@ def report_walk() -> Walk:
     return _walk("search-report", "The report’s", text, summary)
 
 
-def _walk(key: str, title: str, text: str, summary: Mapping[str, Any]) -> Walk:
+def _walk(key: str, title: str, text: str, summary: Decisions) -> Walk:
     flips = {probe["run"]: probe["flip_probability"] for probe in summary["probes"]}
     decisions = tuple(
         {
@@ -107,7 +108,7 @@ def _walk(key: str, title: str, text: str, summary: Mapping[str, Any]) -> Walk:
         text,
         decisions,
         answers[:ANSWERS],
-        tuple(summary["wasted"]),
+        tuple(brackets(architecture_of(run)) for run in summary["wasted"]),
         (len(pairs["recon"]) + len(pairs["kl"]), 2 * pairs["pairs"]),
     )
 

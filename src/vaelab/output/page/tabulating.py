@@ -74,7 +74,7 @@ def _notes(path: Path) -> list[str]:
     return [text for text in paragraphs if not text.startswith("**")]
 
 
-def _cell(row: Mapping[str, Any], key: str, column: Column) -> Cell:
+def _cell(row: Mapping[Any, Any], key: str, column: Column) -> Cell:
     value = row[key]
     tone = "theirs" if column.theirs else ""
     if absent(value):
@@ -98,7 +98,7 @@ def claim_rows(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> list
     }
     rows = []
     for record in claims.to_dict("records"):
-        row = {key: "" if absent(value) else value for key, value in record.items()}
+        row = {str(key): "" if absent(value) else value for key, value in record.items()}
         verdicts = {preset: known.get(row["id"], MISSING) for preset, known in elsewhere.items()}
         rows.append(
             {

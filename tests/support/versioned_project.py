@@ -19,6 +19,7 @@ import pytest
 import requests
 import yaml
 
+from reports import reported
 from vaelab.data import DATASETS
 from vaelab.publishing import dvc
 from vaelab.publishing.publish import publish
@@ -80,8 +81,8 @@ class Versioned:
 
     def _say(self, command: Any) -> str:
         self.lines.clear()
-        with chdir(self.folder):
-            command(self.config, self.runs, log=self.lines.append)
+        with chdir(self.folder), reported(self.lines):
+            command(self.config, self.runs)
         return "\n".join(self.lines)
 
     def held(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ from vaelab.output.catalogue import CATALOGUE, figures, tables
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 from vaelab.search.algorithm import run_name
-from vaelab.pipeline.planning import load_runs
+from vaelab.pipeline.planning import load_runs, needed_datasets
 from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 
 

@@ -3,30 +3,21 @@
 # Runs where Snakemake runs: a cluster's nodes often cannot reach the internet. The outputs are
 # `update`d, so that verified files that are there are kept whatever asks for the rule.
 
+for dataset in DATASETS:
 
-rule fetch_mnist:
-    output:
-        update(dataset_files("mnist")),
-    log:
-        f"{RESULTS}/logs/fetch_mnist.log",
-    retries: 1
-    localrule: True
-    conda:
-        ENVIRONMENT
-    shell:
-        "vaelab fetch mnist > {log} 2>&1"
-
-
-rule fetch_frey:
-    output:
-        update(dataset_files("frey")),
-    log:
-        f"{RESULTS}/logs/fetch_frey.log",
-    retries: 1
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        fallback=CONFIG.data.frey.fallback,
-    shell:
-        "vaelab fetch frey > {log} 2>&1"
+    rule:
+        name:
+            f"fetch_{dataset}"
+        output:
+            update(dataset_files(dataset)),
+        log:
+            f"{RESULTS}/logs/fetch_{dataset}.log",
+        retries: 1
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            dataset=dataset,
+            fallback=CONFIG.data.frey.fallback if DATASETS[dataset].stand_in else "none",
+        shell:
+            "vaelab fetch {params.dataset} > {log} 2>&1"

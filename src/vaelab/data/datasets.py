@@ -7,25 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from vaelab.data.formats import faces_array
-from vaelab.data.idx import parse_idx
 from vaelab.data.pointers import check_pointer
-from vaelab.data.sources import DATASETS, RawDataset, Registry, find_dataset
+from vaelab.data.registry import DATASETS, DatasetEntry, Datasets
 from vaelab.data.store import examine, read_record
 from vaelab.util.errors import VaelabError
 
-FREY_IMAGE_SHAPE = (28, 20)
-FREY_TEST_IMAGES = 400
-# Seed of the Frey split. The report draws one at random and keeps no seed; any will do, but it is
-# one for all runs, so that their numbers compare.
-FREY_SPLIT_SEED = 20130530
 # Seed of the binary images on which models of dynamically binarised ones are measured.
 BINARY_SEED = 20150901
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as flattened uint8 rows, (N, P) with P = height * width, and digit labels (N,)."""
+    """Images as flattened uint8 rows, (N, P) with P = height * width, and labels (N,)."""
 
     name: str
     train_images: np.ndarray
@@ -35,14 +28,14 @@ class Dataset:
     image_shape: tuple[int, int]
     """Height and width."""
     sha256: str
-    """Identifies the content: `RawDataset.sha256`, or the pixels' own if synthetic."""
+    """Identifies the content: `DatasetEntry.sha256`, or the pixels' own if synthetic."""
     synthetic: bool
-    """Whether procedural faces stand in for Frey Face."""
+    """Whether procedural images stand in for the real ones."""
 
     def binarized(self) -> Dataset:
-        """The same with black and white pixels, white with the grey value as probability.
+        """The same with black and white pixels; a grey value is the probability of white.
 
-        One draw for all: of a test set, whose likelihoods then compare from model to model.
+        The draw is the same for all models, so that their likelihoods on a test set compare.
         """
         rng = np.random.default_rng(BINARY_SEED)
 
@@ -60,76 +53,49 @@ def load(
     root: str | Path = "data",
     *,
     allow_synthetic: bool = True,
-    registry: Registry = DATASETS,
+    registry: Datasets = DATASETS,
 ) -> Dataset:
-    """Read a dataset from the data folder, verifying all of it.
+    """Read a dataset from the data folder and verify all of it.
 
-    Hashing the 55 MB of MNIST costs some tens of milliseconds, so every load does it: a run
+    Hashing the 55 MB of MNIST takes some tens of milliseconds, so every load does it: a run
     can then vouch for the data it saw.
 
     Args:
-        name: "mnist" (60 000 / 10 000 images, labels) or "frey" (1565 / 400, no labels).
+        name: name of a registered dataset.
         root: the data folder.
-        allow_synthetic: whether procedural faces may stand in for Frey Face.
+        allow_synthetic: whether procedural images may stand in for the real ones.
         registry: the datasets that exist.
 
     Raises:
-        VaelabError: a file is missing, corrupt or not what the dataset's DVC pointer pins, or
-            the faces are synthetic and may not be.
+        VaelabError: no such dataset; a file is missing, corrupt or not what the dataset's DVC
+            pointer pins; or the images are synthetic and may not be.
     """
-    dataset = find_dataset(name, registry)
-    contents, synthetic = _read_verified(dataset, Path(root))
-    if dataset.files[0].kind == "faces":
-        if synthetic and not allow_synthetic:
-            raise VaelabError(
-                f"{Path(root) / dataset.files[0].path} holds synthetic faces, which this preset "
-                f"does not allow; run `vaelab fetch {name}` where a source of the real ones can "
-                "be reached"
-            )
-        train, test = split_faces(faces_array(contents[0]))
-        return Dataset(
-            name=name,
-            train_images=train,
-            test_images=test,
-            train_labels=None,
-            test_labels=None,
-            image_shape=FREY_IMAGE_SHAPE,
-            sha256=synthetic or dataset.sha256,
-            synthetic=synthetic is not None,
+    entry = registry[name]
+    contents, synthetic = _read_verified(entry, Path(root))
+    if synthetic and not allow_synthetic:
+        raise VaelabError(
+            f"{Path(root) / entry.files[0].path} holds synthetic images, which this preset does "
+            f"not allow; run `vaelab fetch {name}` where a source of the real ones can be reached"
         )
-    train_images, train_labels, test_images, test_labels = (
-        parse_idx(content, file.name) for content, file in zip(contents, dataset.files, strict=True)
-    )
-    height, width = train_images.shape[1:]
+    arrays = entry.reader.arrays(contents)
     return Dataset(
         name=name,
-        train_images=train_images.reshape(len(train_images), -1),
-        test_images=test_images.reshape(len(test_images), -1),
-        train_labels=train_labels,
-        test_labels=test_labels,
-        image_shape=(height, width),
-        sha256=dataset.sha256,
-        synthetic=False,
+        train_images=arrays.train_images.reshape(len(arrays.train_images), -1),
+        test_images=arrays.test_images.reshape(len(arrays.test_images), -1),
+        train_labels=arrays.train_labels,
+        test_labels=arrays.test_labels,
+        image_shape=entry.image_shape,
+        sha256=synthetic or entry.sha256,
+        synthetic=synthetic is not None,
     )
 
 
-def split_faces(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows of the face set: 400 random ones are the test set.
-
-    Returns:
-        (N - 400, P) and (400, P), in the order of a fixed permutation.
-    """
-    # RandomState, not default_rng: only its streams are promised never to change.
-    order = np.random.RandomState(FREY_SPLIT_SEED).permutation(len(faces))
-    return faces[order[FREY_TEST_IMAGES:]], faces[order[:FREY_TEST_IMAGES]]
-
-
-def _read_verified(dataset: RawDataset, root: Path) -> tuple[list[bytes], str | None]:
-    """Contents of the files, and the hash of the faces if they are synthetic."""
+def _read_verified(dataset: DatasetEntry, root: Path) -> tuple[list[bytes], str | None]:
+    """Contents of the files, and the hash of the images if they are synthetic."""
     record = read_record(dataset, root)
     contents, synthetic = [], None
     for file in dataset.files:
-        state, content = examine(file, root, record)
+        state, content = examine(dataset, file, root, record)
         if content is None:
             raise VaelabError(
                 f"{dataset.name}: {state.state} data: {state.problem}\n"

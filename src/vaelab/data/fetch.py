@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from vaelab.data.formats import FormatError, content_sha256, unpack, write_content
 from vaelab.data.pointers import check_pointer
-from vaelab.data.sources import (
-    DATASETS,
-    MIRROR_VARIABLE,
-    RawDataset,
-    Registry,
-    Source,
-    SourceFailure,
-    find_dataset,
-    open_sources,
-)
+from vaelab.data.readers import FormatError, content_sha256
+from vaelab.data.registry import DATASETS, DatasetEntry, Datasets
+from vaelab.data.sources import MIRROR_VARIABLE, Source, SourceFailure, open_sources
 from vaelab.data.store import FileState, SourceRecord, examine, read_record, write_record
-from vaelab.data.synthetic import synthetic_faces
 from vaelab.settings.config import PUBLISHED
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import one_at_a_time
+from vaelab.util.io import atomic_write, one_at_a_time
 
-SYNTHETIC_SOURCE = "procedural faces made by vaelab (not Frey Face)"
 UNKNOWN_SOURCE = "found in the data folder"
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 class _NoSource(Exception):
@@ -46,24 +37,22 @@ def fetch_dataset(
     mirror: str | Path | None = None,
     base_urls: Mapping[str, Sequence[str]] | None = None,
     fallback: Literal["none", "synthetic"] = "none",
-    log: Log = print,
-    registry: Registry = DATASETS,
+    registry: Datasets = DATASETS,
 ) -> SourceRecord:
     """Make sure that the verified files of a dataset are under `root`/raw/<name>.
 
     Files that are there and verified are left alone. A corrupt one is named and replaced.
-    Synthetic faces are no substitute: the real sources are tried again each time. Safe to
-    run twice at once: the second waits for the first and finds its work done.
+    Synthetic images are no substitute: the real sources are tried again each time. Two calls at
+    once are safe: the second waits for the first and finds its work done.
 
     Args:
-        name: dataset name, "mnist" or "frey".
+        name: name of a registered dataset.
         root: the data folder.
         mirror: local folder tried before the public hosts; without it, the environment
             variable VAELAB_DATA_MIRROR. Laid out like `data/raw`, plain or gzipped.
         base_urls: per dataset, the list of sources that replaces the registry's: http(s) URL
             bases and the word "npm", in the order of trying.
-        fallback: "synthetic" allows procedural faces where no source gives Frey Face.
-        log: called with one line of progress at a time.
+        fallback: "synthetic" allows procedural images where no source gives the real ones.
         registry: the datasets that exist.
 
     Returns:
@@ -75,57 +64,60 @@ def fetch_dataset(
             allowed.
     """
     root = Path(root)
-    dataset = find_dataset(name, registry)
+    dataset = registry[name]
     if fallback not in ("none", "synthetic"):
         raise VaelabError(f"unknown fallback {fallback!r}; allowed are: none, synthetic")
-    if fallback == "synthetic" and not dataset.has_synthetic:
+    if fallback == "synthetic" and dataset.stand_in is None:
         raise VaelabError(f"dataset {name} has no synthetic fallback; allowed is: none")
     mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
     with (
-        one_at_a_time(root / "raw" / name, log),
+        one_at_a_time(root / "raw" / name),
         tempfile.TemporaryDirectory(prefix="vaelab-") as scratch,
     ):
         sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
         try:
-            record = _fetch_real(dataset, root, sources, log)
+            record = _fetch_real(dataset, root, sources)
             check_pointer(dataset, root)
         except _NoSource as failure:
             if fallback == "none":
                 raise VaelabError(_advice(dataset, root, failure.attempts)) from None
-            record = _fall_back(dataset, root, log)
+            record = _fall_back(dataset, root)
         write_record(dataset, root, record)
         return record
 
 
-def _fetch_real(
-    dataset: RawDataset, root: Path, sources: Sequence[Source], log: Log
-) -> SourceRecord:
+def _fetch_real(dataset: DatasetEntry, root: Path, sources: Sequence[Source]) -> SourceRecord:
     """Verify or fetch every file of a dataset."""
     record = read_record(dataset, root)
     known = record.files if record and not record.synthetic else {}
     origins: dict[str, str] = {}
     out_of_reach: dict[str, str] = {}
     for file in dataset.files:
-        state, _ = examine(file, root, record)
+        state, _ = examine(dataset, file, root, record)
         if state.state == "verified":
             origins[file.name] = known.get(file.name, UNKNOWN_SOURCE)
             continue
         if state.state == "corrupt":
-            log(f"{dataset.name}: corrupt, will be replaced: {state.problem}")
+            logger.info(f"{dataset.name}: corrupt, will be replaced: {state.problem}")
         if state.state == "synthetic":
-            log(f"{dataset.name}: {state.path} holds synthetic faces; trying the real sources")
-        content, origins[file.name] = _obtain(state, sources, out_of_reach, log)
-        write_content(state.path, content, file.kind)
+            logger.info(
+                f"{dataset.name}: {state.path} holds synthetic images; trying the real sources"
+            )
+        content, origins[file.name] = _obtain(dataset, state, sources, out_of_reach)
+        _keep(dataset, state.path, content)
     return SourceRecord(dataset.name, dataset.sha256, synthetic=False, files=origins)
 
 
 def _obtain(
-    state: FileState, sources: Sequence[Source], out_of_reach: dict[str, str], log: Log
+    dataset: DatasetEntry,
+    state: FileState,
+    sources: Sequence[Source],
+    out_of_reach: dict[str, str],
 ) -> tuple[bytes, str]:
     """Verified content of a file and the label of the source that had it.
 
-    Sources that turn out to be out of reach are noted with the reason and not asked again, so
-    that a dead host costs one time-out and not one a file.
+    A source that is out of reach is noted with the reason and not asked again, so that a dead
+    host costs one time-out and not one a file.
 
     Raises:
         _NoSource: none had it.
@@ -135,7 +127,7 @@ def _obtain(
     if state.state == "corrupt":
         attempts.insert(0, f"The file that is there is corrupt: {state.problem}")
     if state.state == "synthetic":
-        attempts.insert(0, f"{state.path} holds synthetic faces, which are not allowed here.")
+        attempts.insert(0, f"{state.path} holds synthetic images, which are not allowed here.")
     for source in sources:
         if source.label in out_of_reach:
             attempts.append(f"  - {source.label}: {out_of_reach[source.label]}")
@@ -143,17 +135,17 @@ def _obtain(
         for name in source.names(file):
             where = source.where(file, name)
             try:
-                content = unpack(source.read(file, name), file.kind)
+                content = dataset.reader.unpack(source.read(file, name))
                 found = content_sha256(content)
                 if found == file.sha256:
-                    log(f"{file.dataset}: {where}: SHA-256 verified")
+                    logger.info(f"{file.dataset}: {where}: SHA-256 verified")
                     return content, source.label
                 failure: Exception = SourceFailure(
                     f"wrong content: SHA-256 {found} ({len(content)} bytes), expected {file.sha256}"
                 )
             except (SourceFailure, FormatError) as error:
                 failure = error
-            log(f"{file.dataset}: {where}: {failure}")
+            logger.info(f"{file.dataset}: {where}: {failure}")
             attempts.append(f"  - {where}: {failure}")
             if isinstance(failure, SourceFailure) and failure.final:
                 out_of_reach[source.label] = str(failure)
@@ -161,28 +153,34 @@ def _obtain(
     raise _NoSource(attempts)
 
 
-def _fall_back(dataset: RawDataset, root: Path, log: Log) -> SourceRecord:
-    """Keep the synthetic faces that are there, or make them."""
+def _keep(dataset: DatasetEntry, path: Path, content: bytes) -> None:
+    """Write the file at `path`, which appears complete or not at all."""
+    with atomic_write(path, "wb") as stream:
+        stream.write(dataset.reader.pack(content))
+
+
+def _fall_back(dataset: DatasetEntry, root: Path) -> SourceRecord:
+    """Keep the synthetic images that are there, or make them."""
+    assert dataset.stand_in is not None
+    made = f"procedural images made by vaelab (not {dataset.title})"
     record = read_record(dataset, root)
     (file,) = dataset.files
-    state, content = examine(file, root, record)
-    if state.state != "synthetic" or content is None:
-        content = synthetic_faces().tobytes()
-        record = SourceRecord(
-            dataset.name, content_sha256(content), True, {file.name: SYNTHETIC_SOURCE}
-        )
-        # The record first: faces that no record calls synthetic would pass for corrupt ones,
-        # and must never pass for real ones.
+    state, content = examine(dataset, file, root, record)
+    if record is None or state.state != "synthetic" or content is None:
+        content = dataset.stand_in().tobytes()
+        record = SourceRecord(dataset.name, content_sha256(content), True, {file.name: made})
+        # The record first: without it synthetic images would pass for corrupt ones, and they must
+        # never pass for real ones.
         write_record(dataset, root, record)
-        write_content(state.path, content, file.kind)
-    log(
-        f"{dataset.name}: WARNING: no source gave the real data; {state.path} holds "
-        f"{SYNTHETIC_SOURCE}, and everything made from it is marked so"
+        _keep(dataset, state.path, content)
+    logger.warning(
+        f"{dataset.name}: WARNING: no source gave the real data; {state.path} holds {made}, and "
+        "everything made from it is marked so"
     )
     return record
 
 
-def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
+def _advice(dataset: DatasetEntry, root: Path, attempts: Sequence[str]) -> str:
     """The error text when every source failed: what was tried, and what to do."""
     folder = root / "raw" / dataset.name
     file = dataset.files[0]
@@ -195,12 +193,12 @@ def _advice(dataset: RawDataset, root: Path, attempts: Sequence[str]) -> str:
         f"  - set {MIRROR_VARIABLE} (or data.mirror in the configuration) to a folder that has",
         f"    {names}" + (" and so on;" if len(dataset.files) > 1 else ";"),
         f"  - put such files into {folder} by hand and run `vaelab fetch {dataset.name}`"
-        + (";" if dataset.has_synthetic else "."),
+        + (";" if dataset.stand_in else "."),
     ]
-    if dataset.has_synthetic:
+    if dataset.stand_in:
         lines += [
             f"  - in other presets than {', '.join(PUBLISHED)},",
-            f"    set data.{dataset.name}.fallback: synthetic to go on with procedural faces;",
+            f"    set data.{dataset.name}.fallback: synthetic to go on with procedural images;",
             "    the results are then marked so.",
         ]
     return "\n".join(lines)

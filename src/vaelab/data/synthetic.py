@@ -60,7 +60,7 @@ def synthetic_faces(seed: int = 0) -> np.ndarray:
     )
     frames = frames + rng.normal(0.0, _NOISE, frames.shape)
     contrast = (BRIGHTEST - DARKEST) / (frames.max() - frames.min())
-    grey = np.rint(DARKEST + contrast * (frames - frames.min()))
+    grey: np.ndarray = np.rint(DARKEST + contrast * (frames - frames.min()))
     return grey.astype(np.uint8).reshape(FRAMES, -1)
 
 
@@ -87,7 +87,8 @@ def _wander(rng: np.random.RandomState, frames: int) -> np.ndarray:
     kernel = np.exp(-0.5 * (reach / frames) ** 2)
     path = np.convolve(rng.normal(size=FRAMES + 6 * frames), kernel, mode="valid")
     # Single precision halves the time of drawing, and grey levels need no more.
-    return ((path - path.mean()) / path.std()).astype(np.float32)[:, None, None]
+    standard: np.ndarray = ((path - path.mean()) / path.std()).astype(np.float32)
+    return standard[:, None, None]
 
 
 def _draw(f: _Factors) -> np.ndarray:
@@ -158,7 +159,8 @@ def _draw(f: _Factors) -> np.ndarray:
     image = _lay(image, 0.35 * chin, 110.0)
 
     image = image * (1.0 + 0.13 * f.light)
-    return image.reshape(len(image), HEIGHT, s, WIDTH, s).mean(axis=(2, 4))
+    drawn: np.ndarray = image.reshape(len(image), HEIGHT, s, WIDTH, s).mean(axis=(2, 4))
+    return drawn
 
 
 def _sigmoid(t: np.ndarray) -> np.ndarray:
@@ -204,8 +206,5 @@ def _stroke(
     x: np.ndarray, y: np.ndarray, top: float, bottom: float, half_width: float
 ) -> np.ndarray:
     """Mask of a vertical stroke at x = 0 from `top` to `bottom`."""
-    return (
-        np.exp(-((x / half_width) ** 2))
-        * _sigmoid((y - top) / 0.05)
-        * _sigmoid((bottom - y) / 0.05)
-    )
+    along = _sigmoid((y - top) / 0.05) * _sigmoid((bottom - y) / 0.05)
+    return along * np.exp(-((x / half_width) ** 2))

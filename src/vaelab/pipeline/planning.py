@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaelab.data.sources import DATASETS, find_dataset
+from vaelab.data import DATASETS
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs, resolve
+from vaelab.settings.spec import RunSpec
+from vaelab.util.errors import VaelabError
 
 
 def load_runs(config: Config, root: Path = Path()) -> Runs:
@@ -20,10 +22,34 @@ def load_runs(config: Config, root: Path = Path()) -> Runs:
         root: the folder that `config.runs` is relative to.
 
     Raises:
-        VaelabError: the table is not valid, settings name a run that it lacks, or a specification
-            names a dataset that is not registered.
+        VaelabError: the table is not valid, settings name a run or a dataset that does not exist,
+            or a specification asks of its dataset what that does not have.
     """
+    for name in config.data.sources:
+        if name not in DATASETS:
+            raise VaelabError(f"data.sources: {DATASETS.unknown(name)}")
     runs = resolve(config, root)
     for run in (*runs.by_id.values(), *runs.apart.values()):
-        find_dataset(run.spec.dataset, DATASETS)
+        if problem := impossible(run.spec):
+            raise VaelabError(f"{config.runs}, run {run.name!r}: {problem}")
     return runs
+
+
+def impossible(spec: RunSpec) -> str | None:
+    """Why a specification cannot be trained on its dataset; None if it can.
+
+    Raises:
+        VaelabError: there is no such dataset.
+    """
+    dataset = DATASETS[spec.dataset]
+    if spec.condition != "none" and not dataset.classes:
+        return f"{dataset.title} has no labels to condition on"
+    if spec.train_subset is not None and spec.train_subset > dataset.train_images:
+        return f"train_subset is at most {dataset.train_images} on {spec.dataset}"
+    return None
+
+
+def needed_datasets(runs: Runs) -> list[str]:
+    """Names of the datasets of all runs, in the order of the registry."""
+    used = {run.spec.dataset for run in (*runs.by_id.values(), *runs.apart.values())}
+    return [name for name in DATASETS if name in used]

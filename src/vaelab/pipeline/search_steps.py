@@ -7,7 +7,8 @@ the probes that it asked for, so the steps can be repeated, interrupted and resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vaelab.settings.runs import Runs
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json, write_json
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def step_path(config: Config, step: int) -> Path:
@@ -53,7 +54,7 @@ def measurements(
     }
 
 
-def write_step(config: Config, runs: Runs, step: int, log: Log = print) -> None:
+def write_step(config: Config, runs: Runs, step: int) -> None:
     """Take in the probes that the step before asked for, and decide what comes next."""
     measured: list[Architecture] = []
     if step:
@@ -62,23 +63,23 @@ def write_step(config: Config, runs: Runs, step: int, log: Log = print) -> None:
     known = measurements(config, runs, measured)
     following = next_step(config.search, known)
     for decision in decision_log(config.search, known):
-        log(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+        logger.info(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
     answer = None
     if following.answer is not None:
         answer = {
             "architecture": following.answer.architecture,
             "reason": following.answer.reason,
         }
-        log(f"answer: {answer}")
+        logger.info(f"answer: {answer}")
     else:
-        log("next: " + ", ".join(brackets(a) for a in following.probes))
+        logger.info("next: " + ", ".join(brackets(a) for a in following.probes))
     write_json(
         step_path(config, step),
         {"measured": measured, "probes": following.probes, "answer": answer},
     )
 
 
-def write_summary(config: Config, runs: Runs, log: Log = print) -> None:
+def write_summary(config: Config, runs: Runs) -> None:
     """Write decisions.json: the search from its first probe to its answer, with its noise.
 
     Raises:
@@ -94,18 +95,18 @@ def write_summary(config: Config, runs: Runs, log: Log = print) -> None:
     ]
     summary = search_summary(config.search, known, shared)
     write_json(config.folder / "search" / "decisions.json", summary)
-    log(f"answer: {summary['answer']}")
+    logger.info(f"answer: {summary['answer']}")
 
 
-def print_decisions(config: Config, runs: Runs, log: Log = print) -> None:
+def print_decisions(config: Config, runs: Runs) -> None:
     """Print the decisions that the finished steps allow."""
     last = _last_step(config)
     if last is None:
         raise VaelabError("no step of the search is there; run `snakemake --cores 2 table_2`")
     known = measurements(config, runs, [tuple(a) for a in last["measured"]])
     for decision in decision_log(config.search, known):
-        log(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
-    log(f"answer: {last['answer']}" if last["answer"] else f"next: {last['probes']}")
+        logger.info(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+    logger.info(f"answer: {last['answer']}" if last["answer"] else f"next: {last['probes']}")
 
 
 def _last_step(config: Config) -> dict[str, Any] | None:

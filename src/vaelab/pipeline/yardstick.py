@@ -7,6 +7,7 @@ samples a training image; with other implementations the literature has 86.3 to 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import torch
 
 from vaelab.data import load
 from vaelab.estimators import Estimate, VAEAdapter, importance, log_terms
-from vaelab.pipeline.runner import Log, load_model
+from vaelab.pipeline.runner import load_model
 from vaelab.results.files import RunFiles
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run
 from vaelab.training.device import configure_process
 from vaelab.util.io import read_json, write_json
 from vaelab.util.rng import stream_seed
+
+logger = logging.getLogger(__name__)
 
 NAME = "yardstick"
 LITERATURE = (86.3, 87.8)
@@ -40,7 +43,6 @@ def measure_yardstick(
     images: int,
     samples: int,
     threads: int = 1,
-    log: Log = print,
 ) -> dict[str, Any]:
     """Estimate the test NLL of a trained yardstick, write it to `yardstick.json` and say it.
 
@@ -53,7 +55,6 @@ def measure_yardstick(
         images: first n test images; of all 10 000 the standard error is 0.25 nats.
         samples: importance samples for each.
         threads: CPU threads.
-        log: takes one line of text.
 
     Raises:
         VaelabError: the run has not been trained, or its checkpoint is damaged.
@@ -71,7 +72,9 @@ def measure_yardstick(
         parts.append(importance(terms))
         done = start + len(terms.log_scale)
         if done % REPORT_EVERY == 0:
-            log(f"{run.id}: {done} of {len(x)} images, NLL {-Estimate.concatenate(parts).mean:.2f}")
+            logger.info(
+                f"{run.id}: {done} of {len(x)} images, NLL {-Estimate.concatenate(parts).mean:.2f}"
+            )
     estimate = Estimate.concatenate(parts)
     result = {
         "nll": -estimate.mean,
@@ -86,7 +89,7 @@ def measure_yardstick(
         "precision": provenance["precision"],
     }
     write_json(config.folder / f"{NAME}.json", result)
-    log(sentence(result))
+    logger.info(sentence(result))
     return result
 
 

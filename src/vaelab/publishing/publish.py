@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from vaelab.data import DATASETS
@@ -28,10 +28,10 @@ from vaelab.settings.runs import Run, Runs
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, one_at_a_time, read_json
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def publish(config: Config, runs: Runs, *, log: Log = print) -> None:
+def publish(config: Config, runs: Runs) -> None:
     """Put the weights and arrays of a preset, and its data, under DVC and push them.
 
     The text stays for the caller to commit; nothing is committed here.
@@ -41,7 +41,7 @@ def publish(config: Config, runs: Runs, *, log: Log = print) -> None:
             ignores the preset's results, there is no remote, or DVC failed.
     """
     folder = config.folder
-    with one_at_a_time(dvc.LOCKED_FOLDER, log):
+    with one_at_a_time(dvc.LOCKED_FOLDER):
         if ignored_by_git(folder / "checkpoints.dvc"):
             raise VaelabError(
                 f"git ignores {folder}, so preset {config.preset} is not one that is published; "
@@ -74,8 +74,10 @@ def publish(config: Config, runs: Runs, *, log: Log = print) -> None:
         targets = [checkpoints, *arrays, *(root / "raw" / dataset.name for dataset in data)]
         dvc.add(targets)
         dvc.push([path.with_name(f"{path.name}.dvc") for path in targets])
-    log(f"{config.preset}: {len(ids)} runs are at the remote {remote!r}; commit their text now:")
-    log(f"  git add {folder} && git commit -m 'Publish {config.preset}'")
+    logger.info(
+        f"{config.preset}: {len(ids)} runs are at the remote {remote!r}; commit their text now:"
+    )
+    logger.info(f"  git add {folder} && git commit -m 'Publish {config.preset}'")
 
 
 def _problem(config: Config, runs: Runs, files: RunFiles) -> str | None:

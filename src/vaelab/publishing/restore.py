@@ -7,11 +7,12 @@ would otherwise not know with which settings the runs were trained, and so not n
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,10 +48,10 @@ SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
 # There from before the first file is put in place until Snakemake has been told.
 UNTOLD = Path(".snakemake", "restored-untold")
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
+def restore(config: Config, runs: Runs) -> None:
     """Bring what is published of a preset, and the datasets, as far as they are not here.
 
     What is missing at the remote, or stale against the current settings, is named and left to
@@ -65,7 +66,7 @@ def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
             "Snakemake is at work in this folder, or was killed; wait for it, or give "
             "`snakemake --unlock`"
         )
-    with one_at_a_time(dvc.LOCKED_FOLDER, log):
+    with one_at_a_time(dvc.LOCKED_FOLDER):
         datasets = pinned_datasets(config, verified=False)
         pointers = [
             *config.folder.glob("checkpoints.dvc"),
@@ -73,10 +74,14 @@ def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
         ]
         publication = Publication.read(config.folder) if pointers else None
         if publication is None:
-            log(f"{config.preset}: no results of it are published here; the workflow will train")
+            logger.info(
+                f"{config.preset}: no results of it are published here; the workflow will train"
+            )
         remote = dvc.default_remote()
         if remote is None:
-            log("DVC has no default remote, so nothing is restored; the workflow will train")
+            logger.info(
+                "DVC has no default remote, so nothing is restored; the workflow will train"
+            )
             return
         # As DVC names it: from the project's root, where the stage is as well.
         root = Path(os.path.relpath(config.data.root))
@@ -84,9 +89,9 @@ def restore(config: Config, runs: Runs, *, log: Log = print) -> None:
         with _staged(pointers):
             dvc.pull(STAGE)
             _refuse_damaged(root, datasets, config.folder, publication)
-            _restore_datasets(root, datasets, log)
+            _restore_datasets(root, datasets)
             if publication is not None:
-                _restore_results(config, runs, publication, remote, log)
+                _restore_results(config, runs, publication, remote)
 
 
 @contextmanager
@@ -122,17 +127,17 @@ def _refuse_damaged(
         )
 
 
-def _restore_datasets(root: Path, names: Sequence[str], log: Log) -> None:
+def _restore_datasets(root: Path, names: Sequence[str]) -> None:
     for name in names:
         dataset = DATASETS[name]
         if not all((STAGE / root / file.path).is_file() for file in dataset.files):
-            log(f"{name}: not at the remote; the workflow will fetch it from its sources")
+            logger.info(f"{name}: not at the remote; the workflow will fetch it from its sources")
             continue
         for file in dataset.files:
             _place(root / file.path)
         origins = {file.name: "DVC remote" for file in dataset.files}
         write_record(dataset, root, SourceRecord(name, dataset.sha256, False, origins))
-        log(f"{name}: restored")
+        logger.info(f"{name}: restored")
 
 
 def _restore_results(
@@ -140,11 +145,12 @@ def _restore_results(
     runs: Runs,
     publication: Publication,
     remote: str,
-    log: Log,
 ) -> None:
     folder = config.folder
     if not any((STAGE / folder / path).is_file() for path in publication.sha256):
-        log(f"{config.preset}: the remote {remote!r} has nothing of it; the workflow will train")
+        logger.info(
+            f"{config.preset}: the remote {remote!r} has nothing of it; the workflow will train"
+        )
         return
     interrupted = UNTOLD.exists()
     UNTOLD.parent.mkdir(exist_ok=True)
@@ -153,19 +159,21 @@ def _restore_results(
     for run_id in sorted({*runs.by_id, *run_folders(folder)}):
         usable, problem = _usable(config, runs, publication, run_id)
         if problem:
-            log(problem)
+            logger.info(problem)
         placed += sum(_place(path) for path in usable)
         if usable and _is_whole(config, runs.run(run_id)):
             whole.append(run_id)
     targets = [RunFiles(folder, run_id).checkpoint for run_id in whole]
     usable, problem = _usable_classifier(config, publication)
     if problem:
-        log(problem)
+        logger.info(problem)
     placed += sum(_place(path) for path in usable)
     if placed or interrupted:
         _tell_snakemake(config, [*targets, *usable])
     UNTOLD.unlink()
-    log(f"{config.preset}: {len(whole)} runs are as published, {placed} files were restored")
+    logger.info(
+        f"{config.preset}: {len(whole)} runs are as published, {placed} files were restored"
+    )
 
 
 def _usable(

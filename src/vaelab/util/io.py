@@ -9,6 +9,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from vaelab.util.errors import VaelabError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 # Between two looks at a lock that somebody else holds.
 POLL_SECONDS = 0.5
@@ -61,7 +64,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 @contextmanager
 def one_at_a_time(
     folder: Path,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = logger.info,
     *,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:

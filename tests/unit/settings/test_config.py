@@ -95,7 +95,7 @@ BAD = {
     "samples": ({"training": {"default": {"samples": 0}}}, "samples: .*greater than or equal"),
     "few images": ({"evaluation": {"images": 10}}, "evaluation.images: .*equal to 1000"),
     "fallback": ({"data": {"frey": {"fallback": "any"}}}, "fallback: .*'none' or 'synthetic'"),
-    "dataset": ({"data": {"sources": {"cifar": []}}}, "sources.cifar.*'mnist' or 'frey'"),
+    "source": ({"data": {"sources": {"mnist": ["file"]}}}, r"sources.mnist.0: .*'file'"),
     "depth": ({"search": {"n_min": 3}}, "search.n_min: .*1 or 2"),
     "speculation": ({"search": {"speculate": 5}}, "search.speculate: .*less than or equal to 4"),
     "preset": ({"preset": "Quick!"}, r"--config: preset: .*pattern"),

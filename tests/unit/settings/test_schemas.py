@@ -135,7 +135,7 @@ def test_settings_on_command_lines_in_the_guides_are_valid(guide: Path) -> None:
         ({"history": {"points": 1}}, ["history", "points"]),
         ({"preset": "My preset"}, ["preset"]),
         ({"data": {"frey": {"fallback": "maybe"}}}, ["data", "frey", "fallback"]),
-        ({"data": {"sources": {"cifar": []}}}, ["data", "sources"]),
+        ({"data": {"sources": {"mnist": ["file"]}}}, ["data", "sources", "mnist", 0]),
         ({"training": {"groups": {"gan": {}}}}, ["training", "groups"]),
         (
             {"training": {"runs": {"vae": {"warmup": 1}}}},

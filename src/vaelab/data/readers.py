@@ -1,0 +1,199 @@
+"""Readers: from what a source serves to verified content, and from content to arrays.
+
+The *content* of a file is the bytes that its SHA-256 in the registry is of. Containers (gzip,
+MATLAB, .npy) may be packed in many ways; the content may not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from vaelab.data.idx import parse_idx
+
+# No container, packed or unpacked, may be larger (bytes); the largest file has 47 MB.
+SIZE_LIMIT = 64 * 2**20
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+class FormatError(Exception):
+    """A container that does not hold what it should; the text is the reason."""
+
+
+class Arrays(NamedTuple):
+    """A dataset's arrays: uint8 images (N, ...), integer labels (N,) or None."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray | None
+    test_images: np.ndarray
+    test_labels: np.ndarray | None
+
+
+class Reader(Protocol):
+    """How the files of a dataset are unpacked, kept and read."""
+
+    def unpack(self, container: bytes) -> bytes:
+        """Content of what a source serves; `FormatError` where it is damaged."""
+
+    def pack(self, content: bytes) -> bytes:
+        """The bytes of the file that is kept."""
+
+    def kept(self, data: bytes) -> bytes:
+        """Content of a file that was kept; `FormatError` where it is damaged."""
+
+    def arrays(self, contents: Sequence[bytes]) -> Arrays:
+        """The arrays of the verified contents of all files, in registry order."""
+
+
+def content_sha256(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def decompressed(container: bytes) -> bytes:
+    """The bytes of a gzip stream; other bytes as they are.
+
+    The bytes tell what they are, not a name: servers and proxies are known to unpack a .gz on the
+    way.
+
+    Raises:
+        FormatError: empty, truncated, damaged or too large.
+    """
+    if not container:
+        raise FormatError("empty file")
+    if not container.startswith(_GZIP_MAGIC):
+        return container
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(container)) as stream:
+            # Reading past the limit also reaches the trailer, where the checksum is verified.
+            content = stream.read(SIZE_LIMIT + 1)
+    except EOFError as error:
+        raise FormatError(f"truncated gzip ({len(container)} bytes)") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise FormatError(f"damaged gzip ({error})") from error
+    if len(content) > SIZE_LIMIT:
+        raise FormatError(f"unpacks to more than {SIZE_LIMIT} bytes")
+    return content
+
+
+class IdxReader:
+    """The form of MNIST: IDX files of training images and labels, test images and labels.
+
+    The content is the decompressed IDX file, kept as it is.
+    """
+
+    def unpack(self, container: bytes) -> bytes:
+        """The decompressed file."""
+        return decompressed(container)
+
+    def pack(self, content: bytes) -> bytes:
+        """The content itself."""
+        return content
+
+    def kept(self, data: bytes) -> bytes:
+        """The data as they are: a kept file is never compressed, so this must not look for it."""
+        return data
+
+    def arrays(self, contents: Sequence[bytes]) -> Arrays:
+        """Images (N, H, W) and labels (N,)."""
+        return Arrays(*(parse_idx(content, f"file {n}") for n, content in enumerate(contents, 1)))
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Frames of a video in one MATLAB or .npy file, of which random ones are the test set.
+
+    The content is the pixels as a C-ordered (frames, pixels) uint8 array, kept as .npy. A MATLAB
+    file has a frame in every column.
+    """
+
+    frames: int
+    pixels: int
+    test: int
+    """Number of test frames."""
+    seed: int
+    """Seed of the split."""
+    variable: str
+    """Name of the array in a MATLAB file."""
+
+    def unpack(self, container: bytes) -> bytes:
+        """The pixels of a MATLAB or .npy file, gzipped or not."""
+        data = decompressed(container)
+        frames = self._read_npy(data) if data.startswith(_NPY_MAGIC) else self._read_mat(data)
+        return np.ascontiguousarray(frames).tobytes()
+
+    def pack(self, content: bytes) -> bytes:
+        """A .npy file."""
+        stream = io.BytesIO()
+        np.save(stream, self._frames(content), allow_pickle=False)
+        return stream.getvalue()
+
+    def kept(self, data: bytes) -> bytes:
+        """The pixels of the .npy file."""
+        return self.unpack(data)
+
+    def arrays(self, contents: Sequence[bytes]) -> Arrays:
+        """Images (N, P) without labels."""
+        (content,) = contents
+        train, test = self.split(self._frames(content))
+        return Arrays(train, None, test, None)
+
+    def split(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training and test frames, in the order of a fixed permutation.
+
+        Args:
+            frames: (N, ...).
+
+        Returns:
+            (N - test, ...) and (test, ...).
+        """
+        # RandomState, not default_rng: only its streams are promised never to change.
+        order = np.random.RandomState(self.seed).permutation(len(frames))
+        return frames[order[self.test :]], frames[order[: self.test]]
+
+    def _frames(self, content: bytes) -> np.ndarray:
+        return np.frombuffer(content, dtype=np.uint8).reshape(self.frames, self.pixels).copy()
+
+    def _read_npy(self, data: bytes) -> np.ndarray:
+        try:
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise FormatError(f"truncated or damaged .npy file ({error})") from error
+        return self._checked(array)
+
+    def _read_mat(self, data: bytes) -> np.ndarray:
+        # Imported here: scipy.io is slow to import and needed once in the life of a data folder.
+        from scipy.io import loadmat, whosmat
+
+        transposed = (self.pixels, self.frames)
+        try:
+            # The directory first: a hostile file is refused before its arrays are unpacked.
+            shapes = {name: shape for name, shape, _ in whosmat(io.BytesIO(data))}
+            if shapes.get(self.variable) != transposed:
+                raise FormatError(
+                    f"MATLAB file without a {self.variable} of shape {transposed}: {shapes}"
+                )
+            contents = loadmat(io.BytesIO(data), variable_names=[self.variable])
+        except FormatError:
+            raise
+        except Exception as error:  # scipy's readers raise nearly anything on damaged bytes
+            raise FormatError(f"truncated, damaged or not a MATLAB file ({error})") from error
+        return self._checked(contents[self.variable].T)
+
+    def _checked(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        expected = (self.frames, self.pixels)
+        if array.shape != expected or array.dtype != np.uint8:
+            raise FormatError(
+                f"images of shape {array.shape} and type {array.dtype}, expected {expected} and "
+                "uint8"
+            )
+        return array

@@ -1,8 +1,8 @@
-"""A card that is not there: tensors of the CPU which say that they are on `cuda:0`.
+"""A pretended GPU: tensors on the CPU that say that they are on `cuda:0`.
 
-Numbers are computed as ever, but who is where is kept account of, as PyTorch does where there is a
-card: an operation on tensors of both is an error, as are numbers for NumPy from a card, a generator
-of another device, and operations that have no deterministic kernel there.
+The CPU computes the numbers, and the module keeps track of the device of each tensor. As with a
+real GPU these are errors: an operation on tensors of both devices, NumPy arrays from the GPU, a
+generator on another device, and operations without a deterministic CUDA kernel.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_leaves
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda:0")
 
-# Operations that take tensors of two devices: copies, and reading with indices from the CPU.
+# Operations that may take tensors of two devices: copies, and indexing with CPU indices.
 CROSSING = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::set_"}
-# What `torch.use_deterministic_algorithms` names as without a deterministic kernel for CUDA.
+# Operations without a deterministic CUDA kernel, by `torch.use_deterministic_algorithms`.
 NOT_DETERMINISTIC = {
     "aten::adaptive_avg_pool2d_backward",
     "aten::_adaptive_avg_pool2d_backward",
@@ -48,7 +48,7 @@ NOT_DETERMINISTIC = {
 
 
 class Generator(torch.Generator):
-    """One of the CPU's that says where it was asked to be."""
+    """A CPU generator that reports the device it was created for."""
 
     device = CPU
 
@@ -59,10 +59,10 @@ class Generator(torch.Generator):
 
 
 class Places:
-    """Which memory is the card's."""
+    """Keeps track of which memory is on the GPU."""
 
     def __init__(self) -> None:
-        # A weak reference keeps the number from being another storage's later.
+        # A weak reference, so that no later storage gets the same number.
         self.storages: dict[int, StorageWeakRef] = {}
 
     def of(self, tensor: Tensor) -> torch.device:
@@ -77,10 +77,10 @@ class Places:
 
 
 class _Operations(TorchDispatchMode):
-    """The account, operation by operation.
+    """Keeps track of devices, operation by operation.
 
     Attributes:
-        on_card: operations on the card so far.
+        on_card: number of operations on the GPU so far.
     """
 
     def __init__(self, places: Places) -> None:
@@ -94,15 +94,15 @@ class _Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         name = function._schema.name
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        # A single number may come from elsewhere, but not to an optimiser.
+        # A single number may come from the other device, except for an optimiser.
         fused = name.startswith("aten::_fused")
         found = {self.places.of(tensor) for tensor in given if tensor.dim() or fused}
         device = CARD if CARD in map(self.places.of, given) else CPU
         if name not in CROSSING:
-            assert len(found) < 2, f"{name} on tensors of the CPU and of the card"
+            assert len(found) < 2, f"{name} on tensors of the CPU and of the GPU"
         if device == CARD:
             self.on_card += 1
-            assert name not in NOT_DETERMINISTIC, f"{name} is not deterministic on a card"
+            assert name not in NOT_DETERMINISTIC, f"{name} is not deterministic on a GPU"
         result = function(*args, **kwargs)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and not any(tensor is other for other in given):
@@ -111,7 +111,7 @@ class _Operations(TorchDispatchMode):
 
 
 class PretendedCard(TorchFunctionMode):
-    """What Python sees: devices of tensors, and where they are made and moved."""
+    """What Python sees: the devices of tensors, and where they are made and moved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,21 +132,21 @@ class PretendedCard(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if isinstance(function, OpOverload):
-            # Recorded already, and repeated.
+            # A recorded operation that is repeated.
             return function(*args, **kwargs)
         if function == Tensor.device.__get__:
             return self.places.of(args[0])
         if function == Tensor.is_cuda.__get__:
             return self.places.of(args[0]) == CARD
         if function in (Tensor.numpy, Tensor.__array__):
-            assert self.places.of(args[0]) == CPU, "NumPy does not reach a card's memory"
+            assert self.places.of(args[0]) == CPU, "NumPy cannot read a GPU's memory"
         if function == Tensor.pin_memory:
             return args[0]
         if function in (Tensor.to, Tensor.cpu):
             return self._move(function, args, kwargs)
         device = kwargs.pop("device", None)
         if generator := kwargs.get("generator"):
-            # Without a device a new tensor is the CPU's.
+            # Without a device a new tensor is on the CPU.
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             wanted = {self.places.of(t) for t in tensors} or {torch.device(device or CPU)}
             assert wanted == {generator.device}, f"{function.__name__}: a generator elsewhere"
@@ -177,12 +177,12 @@ class PretendedCard(TorchFunctionMode):
 
 @pytest.fixture
 def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCard]:
-    """A machine with a card."""
+    """A machine with a pretended GPU."""
     card = PretendedCard()
     autocast, grouped = torch.autocast, torch._C._group_tensors_by_device_and_dtype
 
     def by_device(tensors: list[list[Tensor]], with_indices: bool) -> dict[Any, Any]:
-        """What PyTorch's optimisers ask beneath Python."""
+        """The grouping that PyTorch's optimisers use, which bypasses Python."""
         return {
             (card.places.of(group[0][0]), dtype): (group, indices)
             for (_, dtype), (group, indices) in grouped(tensors, with_indices).items()

@@ -1,9 +1,9 @@
 """A stand-in for CUDA graphs on a CPU: records the operations of a capture and repeats them.
 
-As on a card, a capture computes nothing: what its operations wrote is put back. A replay runs
-the very same operations on the very same tensors, so a number that Python put into a step at the
-time of the capture stays what it was then. Operations by which the host would wait for a value,
-or hand one over, are errors while a capture is under way.
+As on a GPU, a capture computes nothing: what its operations wrote is put back. A replay runs the
+same operations on the same tensors, so a number that Python put into a step during the capture
+keeps its value. Operations that move a value between the host and the GPU are errors during a
+capture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Results of a size that depends on values, values for Python, tensors from Python.
+# Operations whose result size depends on values, values read by Python, tensors from Python.
 FORBIDDEN = {
     "aten::_local_scalar_dense",
     "aten::bincount",
@@ -30,12 +30,12 @@ FORBIDDEN = {
     "aten::unique_dim",
     "aten::_unique2",
 }
-# What operations write without their schemas' saying so.
+# Arguments that operations write although their schemas do not say so.
 UNDECLARED = {"aten::native_batch_norm": ("running_mean", "running_var")}
 
 
 class RecordedGraph:
-    """What `torch.cuda.CUDAGraph` is to a capture and its replays."""
+    """Stands in for `torch.cuda.CUDAGraph`."""
 
     made: list[RecordedGraph] = []
 
@@ -91,7 +91,7 @@ class _Recorder(TorchDispatchMode):
 def capture(
     graph: RecordedGraph, *, pool: object, stream: object, capture_error_mode: str
 ) -> Iterator[None]:
-    """What `torch.cuda.graph` does."""
+    """Stands in for `torch.cuda.graph`."""
     states = [generator.get_state() for generator in graph.generators]
     recorder = _Recorder(graph)
     with recorder:
@@ -105,7 +105,7 @@ def capture(
 
 @pytest.fixture
 def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
-    """Put the stand-in in the place of CUDA's; the graphs made so far."""
+    """Use the stand-ins; returns the graphs made so far."""
     monkeypatch.setattr(RecordedGraph, "made", [])
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", capture)

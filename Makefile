@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test test-slurm lint restore publish yardstick bench setup setup-dev setup-dvc clean
+.PHONY: all test test-slurm lint restore publish yardstick bench setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -15,7 +15,6 @@ all: setup
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
-setup-dvc: $(VENV)/.installed-dvc
 
 $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,19 +24,12 @@ $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# DVC has its own environment, because it needs older versions of packages that the workflow pins.
-$(VENV)/.installed-dvc: $(VENV)/.installed envs/requirements-dvc.txt
-	test -x $(VENV)/dvc/bin/python || $(PYTHON) -m venv $(VENV)/dvc
-	$(VENV)/dvc/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dvc.txt
-	touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed-dvc envs/requirements-dev.txt envs/requirements-s3-server.txt
+$(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
-	$(VENV)/dvc/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-s3-server.txt
 	touch $@
 
 # Weights, arrays and data through DVC: `make restore PRESET=modern`.
-restore publish: setup-dvc
+restore publish: setup
 	$(BIN)/vaelab $@ $(if $(PRESET),--config preset=$(PRESET))
 
 $(VENV)/.installed-bench: $(VENV)/.installed envs/requirements-bench.txt

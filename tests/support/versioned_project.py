@@ -35,10 +35,10 @@ PRESET = "modern"
 RUN_NAMES = ("vae", "ml_n1000", "arch_500_4")
 """A plain run, one with snapshots, and one of the group that the search varies."""
 
-OWN_DVC = Path(sys.prefix) / "dvc" / "bin"
+OWN_DVC = Path(sys.prefix) / "bin"
 needs_dvc = pytest.mark.skipif(
     not (OWN_DVC / "dvc").is_file() and shutil.which("dvc") is None,
-    reason="DVC is not installed (make setup-dvc)",
+    reason="DVC is not installed (make setup)",
 )
 
 

@@ -56,17 +56,11 @@ def push(pointers: Sequence[Path]) -> None:
 
 
 def _executable() -> str:
-    """DVC in the environment of its own that `make restore` makes, or any that is on PATH.
-
-    Of its own, because it asks for older versions of some packages than the workflow's.
-    """
-    own = Path(sys.prefix) / "dvc" / "bin" / "dvc"
+    """DVC of the environment that runs this, or any that is on PATH."""
+    own = Path(sys.prefix) / "bin" / "dvc"
     found = str(own) if own.is_file() else shutil.which("dvc")
     if found is None:
-        raise VaelabError(
-            "DVC is not installed; `make restore` and `make publish` install it by themselves, "
-            "`make setup-dvc` does only that"
-        )
+        raise VaelabError("DVC is not installed; `make setup` installs it")
     return found
 
 

@@ -345,7 +345,7 @@ def test_missing_dvc_is_explained(
 ) -> None:
     monkeypatch.setattr(dvc.sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(VaelabError, match="DVC is not installed; `make restore` and"):
+    with pytest.raises(VaelabError, match="DVC is not installed; `make setup`"):
         ready.restore()
 
 

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test test-slurm lint restore publish yardstick bench setup setup-dev clean
+.PHONY: all test test-fast test-slurm lint restore publish yardstick bench setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -49,12 +49,17 @@ test-slurm: setup-dev
 test: setup-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# The unit tests alone, without the slow ones.
+test-fast: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
+
 lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
+	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/snakemake --lint
 
 # About 25 minutes on one core. Not part of `all`.
 yardstick: setup

@@ -123,7 +123,7 @@ def test_jobs_go_through_the_commands_of_another_queue(
 def sacct(tmp_path: Path) -> Callable[..., str]:
     """Ask this workflow's sacct, found through a link, on a machine with the given commands."""
     folder = tmp_path / "linked"
-    folder.symlink_to(ROOT / "workflow/bin")
+    folder.symlink_to(ROOT / "workflow/slurm")
     arguments = ("-X", "--format=JobIdRaw,State", "--name", "abc")
 
     def ask(given: Sequence[str] = arguments, **commands: str) -> str:
@@ -138,6 +138,10 @@ def sacct(tmp_path: Path) -> Callable[..., str]:
         return subprocess.check_output(["sacct", *given], text=True, env={"PATH": path})
 
     return ask
+
+
+def test_jobs_elsewhere_do_not_find_it() -> None:
+    assert [path.name for path in (ROOT / "workflow/bin").iterdir()] == ["vaelab"]
 
 
 def test_machine_without_sacct_asks_the_queue(sacct: Callable[..., str]) -> None:

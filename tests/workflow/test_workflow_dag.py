@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -345,10 +343,3 @@ def test_snakemake_lint_is_content(project: Project) -> None:
     done = project.command("snakemake", "--lint")
     assert done.returncode == 0, done.stdout
     assert "Congratulations" in done.stdout
-
-
-def test_workflow_is_formatted() -> None:
-    snakefmt = Path(sys.executable).parent / "snakefmt"
-    command = [str(snakefmt), "--check", "Snakefile", "workflow"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from vaelab.cli import main
-from vaelab.settings.config import Config, validate
+from vaelab.settings.config import CONFIG_FILE, PRESET_FOLDER, Config, validate
 from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow, read_rows
 from vaelab.settings.schema import (
     CONFIG_SCHEMA,
@@ -277,3 +277,11 @@ def test_command_asks_for_missing_markers(project: Path) -> None:
     assert result.exit_code == 2
     assert "config/README.md must hold" in result.output
     assert "<!-- end columns -->" in result.output
+
+
+@pytest.mark.parametrize("path", [CONFIG_FILE, *(PRESET_FOLDER / f"{n}.yaml" for n in PRESETS)])
+def test_editors_find_the_schema_of_every_settings_file(path: Path) -> None:
+    first, *_ = (ROOT / path).read_text().splitlines()
+    prefix = "# yaml-language-server: $schema="
+    assert first.startswith(prefix)
+    assert (ROOT / path.parent / first.removeprefix(prefix)).resolve() == ROOT / CONFIG_SCHEMA

@@ -43,6 +43,8 @@ for position, item in enumerate(CATALOGUE.values()):
             runtime=growing(5),
         params:
             command=f"{kind} {item.key}",
+            title=f"{item.label}: {item.title}",
+            look=item.caption,
             preset=CONFIG.preset,
             seeds=SEEDS,
             samples=seen_by(target),

@@ -632,7 +632,15 @@ def caption(
     environment = Environment(trim_blocks=True, lstrip_blocks=True)
     source = (ROOT / f"workflow/report/{name}.rst").read_text()
     source += "".join(f"\n\n.. _{file}: javascript:show('{file}')\n" for file in files)
-    params = {"preset": preset, "seeds": "0, 1", "samples": "300 000", "runs": runs}
+    item = CATALOGUE[name]
+    params = {
+        "title": f"{item.label}: {item.title}",
+        "look": item.caption,
+        "preset": preset,
+        "seeds": "0, 1",
+        "samples": "300 000",
+        "runs": runs,
+    }
     config = {
         "extras": False,
         "search": {"recon": 120.0, "kl": 10.0, "metric": "train"},
@@ -675,7 +683,7 @@ def test_captions_speak_of_baselines_where_there_are_some(name: str, run: str, t
 
 def test_caption_of_the_companion_table() -> None:
     html = caption("table_likelihood", files=("figure_03.png", "table_1.csv"))
-    assert "<strong>Companion of Figure 3: every estimate of log p(x)" in html
+    assert "<strong>Companion of Figure 3: Estimates of log p(x)" in html
     assert "Preset quick, seeds 0, 1, 300 000 samples a run." in html
     assert html.count('class="reference external"') == 2
     assert "<cite>" not in html

@@ -284,7 +284,7 @@ def claims(config: Config) -> None:
 @configured
 def review(config: Config) -> None:
     """Build the results page (index.html)."""
-    from vaelab.output.page import write_page
+    from vaelab.output.page.collect import write_page
 
     click.echo(write_page(config, _results(config)))
 

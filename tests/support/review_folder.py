@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from result_folders import alias, arrays, likelihood, losses, write_run
 from vaelab.original import numbers
-from vaelab.output.page import build_page
+from vaelab.output.page.page import page_context, render
 from vaelab.output.tables import table_likelihood, write_table
 from vaelab.results.reader import Results
 from vaelab.search.algorithm import Measurement
@@ -188,19 +188,24 @@ def search() -> dict[str, Any]:
 
 
 def make_page(folder: Path, **changes: Any) -> Path:
-    """Build the page of a made-up folder; `changes` replace arguments of build_page."""
+    """Build the page of a made-up folder; `changes` replace arguments of page_context.
+
+    Args:
+        folder: where; it is made unless `results` of it are given.
+        changes: also `search`, the content of decisions.json; None for no search.
+    """
     results = changes.pop("results", None) or write_folder(folder)
-    out = folder / "index.html"
+    if decisions := changes.pop("search", search()):
+        write_json(folder / "search" / "decisions.json", decisions)
     arguments: dict[str, Any] = {
         "claims": claims(),
-        "measures": None,
-        "search": search(),
         "benchmarks": pd.DataFrame(
             [("train", 90.0, 60.0, 700.0), ("train", 30.0, 30.0, 900.0), ("page", 6.0, 6.0, 1.0)],
             columns=["step", "s", "cpu_time", "max_rss"],
         ),
         "config": {"preset": folder.name, "seeds": [0], "data": {"mirror": "/secret/mirror"}},
-        "out": out,
+        "other_claims": {},
     }
-    build_page(results, **(arguments | changes))
+    out = folder / "index.html"
+    out.write_text(render(page_context(results, **(arguments | changes))), encoding="utf-8")
     return out

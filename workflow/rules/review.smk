@@ -13,7 +13,7 @@ rule claims:
             f"{RESULTS}/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
-            labels={"item": "Claims C1 to C50", "format": "csv"},
+            labels={"item": "Claims", "format": "csv"},
         ),
         md=f"{RESULTS}/claims.md",
     log:

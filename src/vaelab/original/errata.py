@@ -36,7 +36,7 @@ class Erratum:
     """One error or inconsistency.
 
     Attributes:
-        id: F1 to F19 for formulas and statements, T1 onwards for tables.
+        id: F and a number for formulas and statements, T and a number for tables.
         where: section, table or figure of the report.
         printed: what it says, in readable text.
         correct: what is right.

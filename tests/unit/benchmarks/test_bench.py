@@ -29,14 +29,13 @@ from benchmarks.networks import (
     specs,
     ways_to_time,
 )
-from benchmarks.pipeline import pipeline_table
+from benchmarks.pipeline import core_time, pipeline_table
 from benchmarks.planning import enlarged, planning_table
 from benchmarks.presets import extrapolated
 from benchmarks.rounds import Measurement, _Pool, measure, median_ratio, schedule
 from toys import toy_images, toy_spec, toy_vqvae_spec
 from vaelab.cli import main
 from vaelab.models import build
-from vaelab.output.page.accounting import core_time
 from vaelab.settings.config import Config, load_config
 from vaelab.settings.runs import Run, read_rows, resolve
 from vaelab.util.errors import VaelabError

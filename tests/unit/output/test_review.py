@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -592,12 +594,34 @@ def test_decoder_is_relu_layers_and_a_sigmoid(tmp_path: Path) -> None:
     assert np.ptp(expected) > 0.5  # the picture is not one grey
 
 
+def unpack(packed: dict[str, Any]) -> explorer.Decoder:
+    """The decoder as the page's script unpacks it."""
+    payload = np.frombuffer(gzip.decompress(b64decode(packed["data"])), dtype=np.uint8)
+    shapes = [tuple(shape) for shape in packed["shapes"]]
+    offset, steps, biases = 0, [], []
+    for out, _ in shapes:
+        values = payload[offset : offset + 8 * out].view("<f4")
+        steps.append(values[:out])
+        biases.append(values[out:])
+        offset += 8 * out
+    total = sum(out * width for out, width in shapes)
+    low = payload[offset : offset + total].astype(np.int16)
+    high = payload[offset + total :].view(np.int8).astype(np.int16)
+    whole = low + 256 * high
+    weights, start = [], 0
+    for (out, width), step in zip(shapes, steps, strict=True):
+        rows = whole[start : start + out * width].reshape(out, width)
+        weights.append(rows * step[:, None])
+        start += out * width
+    return explorer.Decoder(tuple(weights), tuple(biases), int(packed["labels"]))
+
+
 def test_packed_decoder_is_within_half_a_grey_level(tmp_path: Path) -> None:
     for labels in (0, 10):
         save_file(decoder_weights(labels, labels), tmp_path / "w.safetensors")
         decoder = explorer.load_decoder(tmp_path / "w.safetensors", labels)
         packed = explorer.pack(decoder, reach=3.0)
-        again = explorer.unpack(json.loads(json.dumps(packed)))
+        again = unpack(json.loads(json.dumps(packed)))
         codes = np.random.default_rng(1).uniform(-3, 3, (200, 2))
         for label in decoder.conditions:
             error = np.abs(again(codes, label) - decoder(codes, label)).max()

@@ -17,7 +17,7 @@ class Claim:
     """A sentence of the report as a testable statement.
 
     Attributes:
-        id: C1 to C50, with letters for additions.
+        id: the report's claims are C1, C2 and so on; letters mark additions.
         section: section of the report.
         where: the figure or table it rests on, or "text".
         statement: what is tested, in one sentence.

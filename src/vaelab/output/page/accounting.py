@@ -78,46 +78,6 @@ def _steps(benchmarks: pd.DataFrame | None) -> list[dict[str, Any]]:
     return steps
 
 
-def core_time(
-    records: Mapping[str, RunRecord], benchmarks: pd.DataFrame, cores: int
-) -> list[dict[str, Any]]:
-    """What the cores did between the start of the first job and the end of the last.
-
-    A run whose training took longer than its job was reused; its job counts as start-up.
-
-    Args:
-        records: provenance by run id.
-        benchmarks: jobs, one a row: step, job, ended, s (`collect.read_benchmarks`).
-        cores: how many the workflow had.
-
-    Returns:
-        Rows of part, jobs, core_seconds and share; shares add up to 1.
-    """
-    trained = benchmarks[benchmarks["step"] == "train"]
-    fresh = [
-        records[job]
-        for job, seconds in zip(trained["job"], trained["s"], strict=True)
-        if job in records and records[job]["wall_seconds"] <= seconds
-    ]
-    training = sum(record["wall_seconds"] for record in fresh)
-    evaluation = sum(record.get("evaluate_seconds", 0.0) for record in fresh)
-    judging = benchmarks[benchmarks["step"].isin(("classifier", "measures"))]
-    drawing = benchmarks[~benchmarks["step"].isin(("train", "classifier", "measures"))]
-    whole = cores * float(benchmarks["ended"].max() - (benchmarks["ended"] - benchmarks["s"]).min())
-    parts = [
-        ("training", len(fresh), training),
-        ("evaluation of runs", len(fresh), evaluation),
-        ("classifier and measures", len(judging), float(judging["s"].sum())),
-        ("start-up of the runs' jobs", len(trained), trained["s"].sum() - training - evaluation),
-        ("figures, tables, claims, page", len(drawing), float(drawing["s"].sum())),
-    ]
-    parts.append(("DAG, search, idle cores", 0, whole - float(benchmarks["s"].sum())))
-    return [
-        {"part": part, "jobs": jobs, "core_seconds": float(seconds), "share": seconds / whole}
-        for part, jobs, seconds in parts
-    ]
-
-
 def provenance(records: Mapping[str, RunRecord], config: Mapping[str, Any]) -> dict[str, Any]:
     """What all runs share, and the identity of each."""
     facts = [

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vaelab.original.claims import MEASURES_FILE
-from vaelab.output.page.page import build_page
+from vaelab.output.page.page import page_context, render
 from vaelab.results.reader import Results
 from vaelab.settings.config import Config
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import read_json
+from vaelab.util.io import atomic_write
 
 # The page's own cost is not known before it is written; a second build must not differ.
 OWN_STEP = "page"
@@ -25,20 +24,18 @@ def write_page(config: Config, results: Results) -> Path:
         VaelabError: the claims have not been judged, or a file cannot be read.
     """
     folder = results.folder
-    measures = folder / MEASURES_FILE
-    out = folder / "index.html"
-    build_page(
+    context = page_context(
         results,
         claims=read_claims(folder),
-        measures=read_json(measures) if measures.is_file() else None,
-        search=results.decisions,
         benchmarks=read_benchmarks(folder / "benchmarks"),
         config=config.model_dump(mode="json"),
-        out=out,
         other_claims={
             path.parent.name: read_claims(path.parent) for path in config.judged_elsewhere
         },
     )
+    out = folder / "index.html"
+    with atomic_write(out) as stream:
+        stream.write(render(context))
     return out
 
 

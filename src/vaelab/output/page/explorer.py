@@ -11,7 +11,7 @@ a picture rounded to 8 bits is never off by more than one level.
 from __future__ import annotations
 
 import gzip
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,28 +164,6 @@ def pack(decoder: Decoder, reach: float) -> dict[str, Any]:
         "worst": worst,
         "data": b64encode(gzip.compress(payload, 9, mtime=0)).decode("ascii"),
     }
-
-
-def unpack(packed: Mapping[str, Any]) -> Decoder:
-    """The inverse of `pack`, as the browser does it."""
-    payload = np.frombuffer(gzip.decompress(b64decode(packed["data"])), dtype=np.uint8)
-    shapes = [tuple(shape) for shape in packed["shapes"]]
-    offset, steps, biases = 0, [], []
-    for out, _ in shapes:
-        values = payload[offset : offset + 8 * out].view("<f4")
-        steps.append(values[:out])
-        biases.append(values[out:])
-        offset += 8 * out
-    total = sum(out * width for out, width in shapes)
-    low = payload[offset : offset + total].astype(np.int16)
-    high = payload[offset + total :].view(np.int8).astype(np.int16)
-    whole = low + 256 * high
-    weights, start = [], 0
-    for (out, width), step in zip(shapes, steps, strict=True):
-        rows = whole[start : start + out * width].reshape(out, width)
-        weights.append(rows * step[:, None])
-        start += out * width
-    return Decoder(tuple(weights), tuple(biases), int(packed["labels"]))
 
 
 def example_indices(labels: np.ndarray, per_digit: int = IMAGES_PER_DIGIT) -> list[int]:

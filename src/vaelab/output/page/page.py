@@ -20,7 +20,7 @@ from markupsafe import Markup
 from vaelab.original import numbers
 from vaelab.original.claims import Evidence
 from vaelab.original.errata import ERRATA, Erratum
-from vaelab.output.catalogue import figures
+from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.style import DIGIT_COLOURS
 from vaelab.output.formatting import FILTERS
 from vaelab.output.page import charts, explorer, media, searching
@@ -33,10 +33,8 @@ from vaelab.output.page.tabulating import (
     verdict_counts,
 )
 from vaelab.results.reader import Results, seed_mean
-from vaelab.results.records import Decisions, Measures
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import MEANINGLESS
-from vaelab.util.io import atomic_write
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -57,57 +55,26 @@ THIN_SPACE = '<mspace width="0.17em"/>'
 DARK_DIGITS = {2: "#f06a50", 4: "#b685e0", 8: "#c3cad6"}
 
 
-def build_page(
-    results: Results,
-    *,
-    claims: pd.DataFrame,
-    measures: Measures | None,
-    search: Decisions | None,
-    benchmarks: pd.DataFrame | None,
-    config: Mapping[str, Any],
-    out: Path,
-    other_claims: Mapping[str, pd.DataFrame] | None = None,
-) -> None:
-    """Render the results page and write it to `out`.
-
-    Args:
-        results: the runs.
-        claims: claims.csv.
-        measures: content of measures.json.
-        search: content of search/decisions.json, None before the search has run.
-        benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
-        config: the resolved configuration.
-        out: the page.
-        other_claims: claims.csv of further presets, by preset: other recipes, same claims.
-    """
-    content = render(
-        page_context(
-            results,
-            claims=claims,
-            measures=measures,
-            search=search,
-            benchmarks=benchmarks,
-            config=config,
-            other_claims=other_claims or {},
-        )
-    )
-    with atomic_write(out) as stream:
-        stream.write(content)
-
-
 def page_context(
     results: Results,
     *,
     claims: pd.DataFrame,
-    measures: Measures | None,
-    search: Decisions | None,
     benchmarks: pd.DataFrame | None,
     config: Mapping[str, Any],
     other_claims: Mapping[str, pd.DataFrame],
 ) -> dict[str, Any]:
-    """Everything the templates name."""
+    """Everything the templates name.
+
+    Args:
+        results: the runs, and the search if it has run.
+        claims: claims.csv.
+        benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
+        config: the resolved configuration.
+        other_claims: claims.csv of further presets, by preset: other recipes, same claims.
+    """
     folder = results.folder
     drawn = charts.charts(results)
+    search = results.decisions
     walks = [searching.our_walk(search), searching.report_walk()] if search else []
     probes = {decision["run"] for decision in search["decisions"]} if search else set()
     records = all_provenance(results, probes)
@@ -128,7 +95,7 @@ def page_context(
         "claims": rows,
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
-        "errata": errata_views(ERRATA, Evidence(results, measures or Measures())),
+        "errata": errata_views(ERRATA, Evidence.load(results)),
         "explorer": explorer_data(results),
         "cost": bill,
         "provenance": provenance(records, config),
@@ -173,12 +140,14 @@ def banners(results: Results, records: Mapping[str, RunRecord]) -> list[tuple[st
                 "Judge nothing by it.",
             )
         )
-    if any(record["dataset"]["synthetic"] for record in records.values()):
+    synthetic = {n for r in records.values() if r["dataset"]["synthetic"] for n in r["names"]}
+    if synthetic:
+        items = [item.label for item in CATALOGUE.values() if item.among(synthetic)]
         found.append(
             (
                 "Synthetic faces, not Frey Face.",
-                "No source of Frey Face answered, so the pipeline drew faces of its own. Figure 2, "
-                "the face manifold of Figure 5 and the claims C2 and C3b rest on them.",
+                "No source of Frey Face answered, so the pipeline drew faces of its own. "
+                f"{', '.join(items)} and the claims about faces rest on them.",
             )
         )
     return found

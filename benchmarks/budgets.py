@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from vaelab.data import load
 from vaelab.settings.config import Config
 from vaelab.settings.runs import resolve
 from vaelab.settings.spec import RunSpec
-from vaelab.training import train
 from vaelab.training.device import configure_process, resolve_compute
+from vaelab.training.trainer import Trainer
 from vaelab.util.io import atomic_write, write_json, write_rows
+
+logger = logging.getLogger(__name__)
 
 # Train -ELBO of the report's [500, 500, 3], nats per image (its Table 3: 115.5 + 9.1).
 QUALITY = 124.6
@@ -37,15 +40,14 @@ def _train(config: Config, spec: RunSpec, seed: int, precision: str) -> list[dic
     """The history of a training on one core, whose weights are thrown away."""
     configure_process(1)
     with tempfile.TemporaryDirectory() as folder:
-        return train(
+        trainer = Trainer(
             f"{precision}-s{seed}",
             spec,
             seed,
-            load(spec.dataset, Path(config.data.root)),
+            load(spec.data.dataset, Path(config.data.root)),
             resolve_compute("cpu", precision),
-            resume=Path(folder) / "state.safetensors",
-            log=lambda line: None,
-        ).history
+        )
+        return trainer.run(resume=Path(folder) / "state.safetensors").history
 
 
 def bench_science(
@@ -54,18 +56,17 @@ def bench_science(
     *,
     seeds: Sequence[int],
     samples: int,
-    log: Callable[[str], None],
 ) -> str:
     """Train in bf16 and in fp32 with the same seeds; write same_science.csv and .md."""
     changes = {"samples": samples, "history_points": 2, "history_images": IMAGES, "snapshots": 0}
-    spec = recipe(config).model_copy(update=changes)
+    spec = recipe(config).changed(**changes)
     rows = []
     for seed in seeds:
         for precision in ("bf16", "fp32"):
             last = _train(config, spec, seed, precision)[-1]
             rows.append({"precision": precision, "seed": seed, "samples": samples})
             rows[-1] |= {key: last[key] for key in ("test_neg_elbo", "test_recon", "test_kl")}
-            log(f"{precision}, seed {seed}: {last['test_neg_elbo']:.2f} nats (test)")
+            logger.info(f"{precision}, seed {seed}: {last['test_neg_elbo']:.2f} nats (test)")
     write_rows(folder / "same_science.csv", rows)
     values = {
         precision: [row["test_neg_elbo"] for row in rows if row["precision"] == precision]
@@ -117,7 +118,6 @@ def bench_quality(
     samples: int,
     minutes: float,
     quality: float,
-    log: Callable[[str], None],
 ) -> str:
     """Wall-clock to the report's quality: the preset's recipe and the report's, on one core.
 
@@ -127,18 +127,16 @@ def bench_quality(
     """
     probes = {"history_points": POINTS, "history_images": PROBED, "snapshots": 0}
     report = specs(Path(config.runs), (COMPARED,))[COMPARED]
-    trial = report.model_copy(update={"samples": 5000, "history_points": 2, "history_images": 1})
+    trial = report.changed(samples=5000, history_points=2, history_images=1)
     _train(config, trial, 0, config.precision)
-    rate = trial.samples / _train(config, trial, 0, config.precision)[-1]["seconds"]
-    capped = max(report.batch_size, min(report.samples, round(rate * minutes * 60)))
+    rate = trial.budget.samples / _train(config, trial, 0, config.precision)[-1]["seconds"]
+    capped = max(report.recipe.batch_size, min(report.budget.samples, round(rate * minutes * 60)))
     wanted = {f"{config.preset} recipe": (recipe(config), samples), "report's": (report, capped)}
     rows = []
     for name, (spec, budget) in wanted.items():
         started = time.monotonic()
-        history = _train(
-            config, spec.model_copy(update={"samples": budget, **probes}), 0, config.precision
-        )
-        log(f"{name}: {budget} samples in {time.monotonic() - started:.0f} s")
+        history = _train(config, spec.changed(samples=budget, **probes), 0, config.precision)
+        logger.info(f"{name}: {budget} samples in {time.monotonic() - started:.0f} s")
         rows.append(quality_row(name, history, quality))
     machine = describe()
     write_json(folder / "quality.json", {"machine": machine, "quality": quality, "rows": rows})

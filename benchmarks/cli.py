@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,6 @@ from vaelab.settings.config import Config
 def _bench(measure: Callable[..., str], config: Config, **options: Any) -> None:
     """Run a benchmark and print its table; its files go to results/bench."""
     click.echo(measure(config, Path(config.results) / "bench", **options))
-
-
-# Progress goes to stderr, results to stdout.
-_progress = functools.partial(click.echo, err=True)
 
 
 @click.group(
@@ -42,10 +38,17 @@ def bench(context: click.Context, config: Config, repeats: int, seconds: float) 
 
     The subcommands measure other things.
     """
+    # Progress goes to stderr, results to stdout; what a timed training reports goes nowhere.
+    progress = logging.StreamHandler()
+    progress.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("benchmarks")
+    logger.handlers = [progress]
+    logger.setLevel(logging.INFO)
+    logging.getLogger("vaelab").setLevel(logging.WARNING)
     if context.invoked_subcommand is None:
         from benchmarks.speed import bench_speed
 
-        _bench(bench_speed, config, rounds=repeats, seconds=seconds, log=_progress)
+        _bench(bench_speed, config, rounds=repeats, seconds=seconds)
 
 
 @bench.command()
@@ -60,7 +63,7 @@ def science(config: Config, seeds: int, samples: int) -> None:
     """Train [500, 500, 3] in bf16 and fp32: do they reach the same test -ELBO?"""
     from benchmarks.budgets import bench_science
 
-    _bench(bench_science, config, seeds=range(seeds), samples=samples, log=_progress)
+    _bench(bench_science, config, seeds=range(seeds), samples=samples)
 
 
 @bench.command()
@@ -85,7 +88,7 @@ def quality(config: Config, samples: int, minutes: float, target: float | None) 
     from benchmarks.budgets import QUALITY, bench_quality
 
     wanted = QUALITY if target is None else target
-    _bench(bench_quality, config, samples=samples, minutes=minutes, quality=wanted, log=_progress)
+    _bench(bench_quality, config, samples=samples, minutes=minutes, quality=wanted)
 
 
 @bench.command()
@@ -103,7 +106,7 @@ def planning(config: Config, sizes: Sequence[int]) -> None:
     """Time `snakemake --dry-run` with run tables of many rows."""
     from benchmarks.planning import bench_planning
 
-    _bench(bench_planning, config, sizes=sizes, log=_progress)
+    _bench(bench_planning, config, sizes=sizes)
 
 
 @bench.command()
@@ -118,7 +121,7 @@ def preset(config: Config, share: float | None) -> None:
     """Extrapolate how long all trainings of a preset take here."""
     from benchmarks.presets import bench_preset
 
-    _bench(bench_preset, config, share=share, log=_progress)
+    _bench(bench_preset, config, share=share)
 
 
 @bench.command()

@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from vaelab.data.registry import DATASETS
 from vaelab.settings.runs import read_rows
-from vaelab.settings.spec import RunSpec
+from vaelab.settings.spec import RunSpec, VaePart
 from vaelab.util.errors import VaelabError
 
 # Run of config/runs.tsv -> what it is called here. The first is the one that peers train too.
@@ -113,11 +114,13 @@ def layers(spec: RunSpec) -> list[Layer]:
 
     Images need no gradient, so the first layers' inputs do not.
     """
-    trunks = 2 if spec.trunks == "separate" else 1
-    first = spec.pixels + spec.condition_dim
-    encoder = [first, *spec.hidden, 2 * spec.latent_dim // trunks]
-    outputs = spec.pixels * (2 if spec.likelihood == "gaussian" else 1)
-    decoder = [spec.latent_dim + spec.condition_dim, *reversed(spec.hidden), outputs]
+    part, images = spec.model, DATASETS[spec.data.dataset]
+    assert isinstance(part, VaePart)
+    trunks = 2 if part.trunks == "separate" else 1
+    condition = {"none": 0, "scalar": 1, "onehot": images.classes}[part.condition]
+    encoder = [images.pixels + condition, *part.hidden, 2 * part.latent_dim // trunks]
+    outputs = images.pixels * (2 if part.likelihood == "gaussian" else 1)
+    decoder = [part.latent_dim + condition, *reversed(part.hidden), outputs]
     return _stack(encoder, False) * trunks + _stack(decoder, True)
 
 
@@ -130,4 +133,4 @@ def _stack(widths: list[int], first_needs_gradient: bool) -> list[Layer]:
 
 def products(spec: RunSpec) -> list[Product]:
     """Every matrix product of one training step of an MLP VAE."""
-    return [product for layer in layers(spec) for product in layer.products(spec.batch_size)]
+    return [product for layer in layers(spec) for product in layer.products(spec.recipe.batch_size)]

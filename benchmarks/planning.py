@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import resource
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from benchmarks.networks import COMPARED
 from vaelab.settings.config import Config
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write, write_json
+
+logger = logging.getLogger(__name__)
 
 
 def enlarged(table: str, rows: int) -> str:
@@ -69,9 +72,7 @@ def plan(table: Path, results: Path, preset: str) -> dict[str, Any]:
     }
 
 
-def bench_planning(
-    config: Config, folder: Path, *, sizes: Sequence[int], log: Callable[[str], None]
-) -> str:
+def bench_planning(config: Config, folder: Path, *, sizes: Sequence[int]) -> str:
     """Plan tables of the given numbers of rows; write planning.json and planning.md."""
     table = Path(config.runs).read_text(encoding="utf-8")
     rows = []
@@ -80,7 +81,7 @@ def bench_planning(
             path = Path(scratch) / f"runs_{size}.tsv"
             path.write_text(enlarged(table, size), encoding="utf-8")
             rows.append({"rows": size, **plan(path, Path(scratch) / "results", config.preset)})
-            log(f"{size} rows: {rows[-1]['cpu_seconds']} s of CPU time")
+            logger.info(f"{size} rows: {rows[-1]['cpu_seconds']} s of CPU time")
     machine = describe()
     write_json(folder / "planning.json", {"machine": machine, "rows": rows})
     text = planning_table(rows) + f"\nOne core of {in_words(machine)}.\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from vaelab.settings.runs import Run, resolve
 from vaelab.training.lease import device_in_words, places
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write, write_json
+
+logger = logging.getLogger(__name__)
 
 # The larger of the two shares by the smaller.
 LARGER = 3
@@ -29,9 +32,9 @@ def cut(runs: Sequence[Run], share: float) -> list[Run]:
         Run(
             run.name,
             run.seed,
-            run.spec.model_copy(
-                update=changes
-                | {"samples": max(run.spec.batch_size, round(share * run.spec.samples))}
+            run.spec.changed(
+                samples=max(run.spec.recipe.batch_size, round(share * run.spec.budget.samples)),
+                **changes,
             ),
         )
         for run in runs
@@ -59,9 +62,7 @@ def extrapolated(points: Sequence[tuple[int, float]], samples: int) -> tuple[flo
     return rate, short + (samples - few) / rate
 
 
-def bench_preset(
-    config: Config, folder: Path, *, share: float | None, log: Callable[[str], None]
-) -> str:
+def bench_preset(config: Config, folder: Path, *, share: float | None) -> str:
     """Train every run of the preset on two small shares of its budget, and extrapolate.
 
     On CPUs by one core, one run after the other; on GPUs as many runs at once as they have places.
@@ -71,18 +72,17 @@ def bench_preset(
         config: names the preset and the device.
         folder: where the files go.
         share: the smaller share; by default that of `ENOUGH` samples.
-        log: takes one line of text.
     """
     runs = list(resolve(config).by_id.values())
-    samples = sum(run.spec.samples for run in runs)
+    samples = sum(run.spec.budget.samples for run in runs)
     share = share or min(0.1, ENOUGH / samples)
     # Loads libraries and data, and compiles.
     _seconds(config, cut(runs[:1], 0.0))
     points = []
     for factor in (1, LARGER):
         part = cut(runs, share * factor)
-        points.append((sum(run.spec.samples for run in part), _seconds(config, part)))
-        log(f"{points[-1][0]} of {samples} samples in {points[-1][1]:.1f} s")
+        points.append((sum(run.spec.budget.samples for run in part), _seconds(config, part)))
+        logger.info(f"{points[-1][0]} of {samples} samples in {points[-1][1]:.1f} s")
     rate, whole = extrapolated(points, samples)
     machine = describe()
     row = {
@@ -107,7 +107,7 @@ def _seconds(config: Config, runs: Sequence[Run]) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         elsewhere = config.model_copy(update={"results": scratch})
         started = time.monotonic()
-        work_on_runs(elsewhere, runs, evaluation=False, log=lambda line: None)
+        work_on_runs(elsewhere, runs, evaluation=False)
         return time.monotonic() - started
 
 

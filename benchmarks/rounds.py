@@ -6,6 +6,7 @@ all of them, and ratios are taken within a round.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import statistics
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 from benchmarks.networks import Way
 from vaelab.settings.spec import RunSpec
 from vaelab.util.errors import VaelabError
+
+logger = logging.getLogger(__name__)
 
 # The workflow sets these for trainings (workflow/rules/common.smk); the peers run without them.
 ALLOCATOR = {
@@ -65,7 +68,6 @@ def measure(
     rounds: int,
     seconds: float,
     cores: int,
-    log: Callable[[str], None],
 ) -> list[Measurement]:
     """Time every way for about `seconds`, `rounds` times on one core and on all.
 
@@ -75,10 +77,10 @@ def measure(
     with _Pool(cores, data_root, specs) as pool:
         samples: dict[Way, int] = {}
         for way in ways:
-            log(f"preparing {way.network}, {way.kind}, {way.precision}")
+            logger.info(f"preparing {way.network}, {way.kind}, {way.precision}")
             pool.run(way, WARM_UP, cores)
             trial = pool.run(way, WARM_UP, 1)[0]
-            batch = specs[way.network].batch_size
+            batch = specs[way.network].recipe.batch_size
             samples[way] = max(1, round(WARM_UP * seconds / trial / batch)) * batch
         measurements = []
         for turn in schedule(ways, rounds, cores):
@@ -86,7 +88,7 @@ def measure(
             rate = sum(samples[turn.way] / value for value in spent)
             found = Measurement(turn.round, **asdict(turn.way), processes=turn.processes, rate=rate)
             measurements.append(found)
-            log(
+            logger.info(
                 f"round {turn.round + 1} of {rounds}, {turn.processes} process(es): "
                 f"{found.network}, {found.kind}, {found.precision}: {rate:.0f} samples/s"
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from vaelab.output.plots import BLUE, SKY, VERMILION
 from vaelab.settings.config import Config
 from vaelab.util.io import atomic_write, write_json
 
+logger = logging.getLogger(__name__)
+
 TITLES = {
     "ours": "vaelab",
     "bound": "matrix products alone",
@@ -42,9 +45,7 @@ SHORT = {
 }
 
 
-def bench_speed(
-    config: Config, folder: Path, *, rounds: int, seconds: float, log: Callable[[str], None]
-) -> str:
+def bench_speed(config: Config, folder: Path, *, rounds: int, seconds: float) -> str:
     """Measure, and write bench.json, bench.md and bench.png into a folder; returns the table."""
     # Only this needs torch here, and only to ask it what the processor can do.
     from vaelab.training.device import resolve_compute
@@ -58,7 +59,7 @@ def bench_speed(
         if names
     ]
     for note in notes:
-        log(note)
+        logger.info(note)
     machine = describe()
     measurements = measure(
         ways_to_time(precisions, tuple(kind for kind in NEEDS if not absent[kind])),
@@ -67,7 +68,6 @@ def bench_speed(
         rounds=rounds,
         seconds=seconds,
         cores=cores(),
-        log=log,
     )
     result = summary(measurements, machine, fast, notes)
     write_json(

@@ -25,10 +25,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.networks import Way, layers
 from vaelab.data import Dataset, load
-from vaelab.models import VQVAE, build
+from vaelab.data.registry import DATASETS
+from vaelab.models.families import build
+from vaelab.models.vqvae import VQVAE
 from vaelab.settings.spec import RunSpec
-from vaelab.training import train
 from vaelab.training.device import Compute, configure_process
+from vaelab.training.trainer import Trainer
 
 # Train on so many images; returns the seconds that this took.
 Run = Callable[[int], float]
@@ -47,7 +49,7 @@ def prepare(way: Way, spec: RunSpec, data_root: Path) -> Run:
     configure_process(1)
     compute = Compute(torch.device("cpu"), DTYPES[way.precision])
     if way.kind == "ours":
-        return _ours(spec, _dataset(spec.dataset, data_root), compute)
+        return _ours(spec, _dataset(spec.data.dataset, data_root), compute)
     return _bound(spec, compute.dtype)
 
 
@@ -62,27 +64,20 @@ def _ours(spec: RunSpec, dataset: Dataset, compute: Compute) -> Run:
     def run(samples: int) -> float:
         budget = {"samples": samples, "snapshots": 0, "history_points": 2, "history_images": 1}
         with tempfile.TemporaryDirectory() as folder:
-            return train(
-                "bench",
-                spec.model_copy(update=budget),
-                0,
-                dataset,
-                compute,
-                resume=Path(folder) / "state.safetensors",
-                log=lambda line: None,
-            ).seconds
+            trainer = Trainer("bench", spec.changed(**budget), 0, dataset, compute)
+            return trainer.run(resume=Path(folder) / "state.safetensors").seconds
 
     return run
 
 
 def _bound(spec: RunSpec, dtype: torch.dtype) -> Run:
     """The products of a training step alone, on operands laid out as in training."""
-    step = (_convolutions if spec.model == "vqvae" else _products)(spec, dtype)
+    step = (_convolutions if spec.model.family == "vqvae" else _products)(spec, dtype)
 
     @torch.no_grad()
     def run(samples: int) -> float:
         started = time.perf_counter()
-        for _ in range(-(-samples // spec.batch_size)):
+        for _ in range(-(-samples // spec.recipe.batch_size)):
             step()
         return time.perf_counter() - started
 
@@ -90,7 +85,7 @@ def _bound(spec: RunSpec, dtype: torch.dtype) -> Run:
 
 
 def _products(spec: RunSpec, dtype: torch.dtype) -> Callable[[], None]:
-    batch = spec.batch_size
+    batch = spec.recipe.batch_size
     calls: list[tuple[Tensor, Tensor, Tensor]] = []
     for layer in layers(spec):
         x, dx = torch.rand(batch, layer.inputs).to(dtype), torch.empty(batch, layer.inputs)
@@ -119,7 +114,7 @@ def _convolutions(spec: RunSpec, dtype: torch.dtype) -> Callable[[], None]:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     ]
     with torch.no_grad():
-        model(torch.rand(spec.batch_size, spec.pixels))
+        model(torch.rand(spec.recipe.batch_size, DATASETS[spec.data.dataset].pixels))
     for hook in hooks:
         hook.remove()
     calls = []
@@ -144,10 +139,12 @@ class _PlainVAE(nn.Module):
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
-        widths = [spec.pixels, *spec.hidden]
-        self.mean = _stack([*widths, spec.latent_dim])
-        self.log_var = _stack([*widths, spec.latent_dim])
-        self.decoder = nn.Sequential(_stack([spec.latent_dim, *reversed(widths)]), nn.Sigmoid())
+        widths = [DATASETS[spec.data.dataset].pixels, *spec.model.hidden]
+        self.mean = _stack([*widths, spec.model.latent_dim])
+        self.log_var = _stack([*widths, spec.model.latent_dim])
+        self.decoder = nn.Sequential(
+            _stack([spec.model.latent_dim, *reversed(widths)]), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images (B, P) -> pixel means (B, P), latent means and log-variances (B, d)."""
@@ -179,7 +176,7 @@ def _torchvision_loader(spec: RunSpec, data_root: Path) -> DataLoader:
         (Path(root) / "MNIST").mkdir()
         (Path(root) / "MNIST/raw").symlink_to((data_root / "raw/mnist").resolve())
         images = datasets.MNIST(root, train=True, transform=transforms.ToTensor())
-    return DataLoader(images, batch_size=spec.batch_size, shuffle=True)
+    return DataLoader(images, batch_size=spec.recipe.batch_size, shuffle=True)
 
 
 @cache
@@ -208,7 +205,7 @@ def _endless(loader: DataLoader) -> Iterator[Any]:
 def _timed_steps(spec: RunSpec, batches: Iterator[Any], step: Callable[[Any], None]) -> Run:
     def run(samples: int) -> float:
         started = time.perf_counter()
-        for _ in range(-(-samples // spec.batch_size)):
+        for _ in range(-(-samples // spec.recipe.batch_size)):
             step(next(batches))
         return time.perf_counter() - started
 
@@ -218,7 +215,7 @@ def _timed_steps(spec: RunSpec, batches: Iterator[Any], step: Callable[[Any], No
 def _report(spec: RunSpec, data_root: Path) -> Run:
     """The report's notebooks: mean loss of the batch, eager Adagrad."""
     model = _PlainVAE(spec)
-    optimizer = torch.optim.Adagrad(model.parameters(), lr=spec.learning_rate)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=spec.recipe.learning_rate)
 
     def step(batch: tuple[Tensor, Tensor]) -> None:
         x = batch[0].flatten(1)
@@ -238,7 +235,7 @@ def _examples(spec: RunSpec, data_root: Path) -> Run:
 
     def step(batch: tuple[Tensor, Tensor]) -> None:
         nonlocal total
-        x = batch[0].to("cpu").view(-1, spec.pixels)
+        x = batch[0].to("cpu").view(-1, DATASETS[spec.data.dataset].pixels)
         optimizer.zero_grad()
         loss = _loss(*_outputs(model, x))
         loss.backward()
@@ -282,10 +279,12 @@ def _pythae(spec: RunSpec, data_root: Path) -> Run:
             return ModelOutput(reconstruction=self.decoder(z))
 
     settings = VAEConfig(
-        input_dim=(spec.pixels,), latent_dim=spec.latent_dim, reconstruction_loss="bce"
+        input_dim=(DATASETS[spec.data.dataset].pixels,),
+        latent_dim=spec.model.latent_dim,
+        reconstruction_loss="bce",
     )
     model = VAE(settings, Encoder(), Decoder())
-    images = torch.from_numpy(_dataset(spec.dataset, data_root).train_images).float() / 255.0
+    images = torch.from_numpy(_dataset(spec.data.dataset, data_root).train_images).float() / 255.0
 
     def run(samples: int) -> float:
         count = min(samples, len(images))
@@ -293,10 +292,10 @@ def _pythae(spec: RunSpec, data_root: Path) -> Run:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             config = BaseTrainerConfig(
                 output_dir=folder,
-                per_device_train_batch_size=spec.batch_size,
+                per_device_train_batch_size=spec.recipe.batch_size,
                 num_epochs=1,
                 optimizer_cls="Adagrad",
-                learning_rate=spec.learning_rate,
+                learning_rate=spec.recipe.learning_rate,
                 no_cuda=True,
             )
             trainer = BaseTrainer(model, part, training_config=config)

@@ -342,7 +342,7 @@ def show(config: Config, targets: Sequence[str]) -> None:
 
     shown = {t: CATALOGUE[t].among(runs.alias) if t in CATALOGUE else (t,) for t in targets}
     names = [name for target in targets for name in shown[target]]
-    specs = {run.id: run.spec.model_dump(mode="json") for run in _runs(config, names)}
+    specs = {run.id: run.spec.flat() for run in _runs(config, names)}
     click.echo(json.dumps(specs, indent=2))
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from vaelab.data import Dataset
+from vaelab.data.registry import DATASETS
+from vaelab.models.base import Model
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
+from vaelab.training.trainer import Trainer, TrainingResult
 
 FP32 = Compute(torch.device("cpu"), torch.float32)
 BF16 = Compute(torch.device("cpu"), torch.bfloat16)
@@ -22,7 +30,6 @@ def toy_spec(**changes: object) -> RunSpec:
     """A VAE that trains and evaluates in milliseconds."""
     fields = {
         "dataset": "mnist",
-        "hidden": (16,),
         "latent_dim": 3,
         "optimizer": "adam",
         "learning_rate": 1e-3,
@@ -31,16 +38,55 @@ def toy_spec(**changes: object) -> RunSpec:
         "history_points": 3,
         "history_images": 20,
     }
-    return RunSpec.model_validate(fields | changes)
+    if changes.get("model", "vae") == "vae":
+        fields["hidden"] = (16,)
+    return RunSpec.from_flat(fields | changes)
+
+
+def pixels_of(spec: RunSpec) -> int:
+    """Pixels of an image of the run's dataset."""
+    return DATASETS[spec.data.dataset].pixels
+
+
+def train(
+    name: str,
+    spec: RunSpec,
+    seed: int,
+    dataset: Dataset,
+    compute: Compute,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> TrainingResult:
+    """Train a run to its end; `log` is called with every line that is reported."""
+    with heard(log):
+        return Trainer(name, spec, seed, dataset, compute).run(**options)
+
+
+@contextmanager
+def heard(log: Callable[[str], None], package: str = "vaelab") -> Iterator[None]:
+    """Call `log` with every line that is reported meanwhile; what it raises is raised there."""
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log(record.getMessage())
+
+    listener, logger = Listener(), logging.getLogger(package)
+    before = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(before)
 
 
 def toy_vqvae_spec(**changes: object) -> RunSpec:
     """The report's VQ-VAE with a budget of a few steps."""
     fields = {
         "model": "vqvae",
-        "hidden": (),
         "latent_dim": 2,
-        "likelihood": "mse",
         "beta": 0.25,
         "codebook_size": 10,
         "samples": 60,
@@ -64,13 +110,13 @@ VARIANTS = {
 """A VAE of every kind, by name."""
 
 
-def toy_batch(spec: RunSpec, model: torch.nn.Module) -> tuple[torch.Tensor, ...]:
+def toy_batch(spec: RunSpec, model: Model) -> tuple[torch.Tensor, ...]:
     """17 random images for a VAE, their conditions or None, and noise."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.rand(17, spec.pixels, generator=generator)
+    x = torch.rand(17, pixels_of(spec), generator=generator)
     labels = torch.randint(10, (17,), generator=generator)
-    c = None if spec.condition == "none" else model.embed(labels)
-    return x, c, torch.randn(17, spec.latent_dim, generator=generator)
+    c = model.embed(labels) if model.conditional else None
+    return x, c, torch.randn(17, spec.model.latent_dim, generator=generator)
 
 
 def toy_images(name: str = "mnist", train: int = 130, test: int = 120) -> Dataset:

@@ -142,15 +142,15 @@ def write_run(project: Versioned, run: Run, revision: str) -> None:
     files = project.files(run.id)
     files.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     files.checkpoint.write_bytes(f"weights of {run.id}".encode())
-    if run.spec.snapshots:
+    if run.spec.budget.snapshots:
         files.snapshots.write_bytes(f"snapshots of {run.id}".encode())
-    sha256 = DATASETS[run.spec.dataset].sha256
+    sha256 = DATASETS[run.spec.data.dataset].sha256
     provenance = {
         "run": run.id,
         "fingerprint": fingerprint(run.spec, run.seed, sha256),
         "checkpoint_sha256": file_sha256(files.checkpoint),
-        "spec": run.spec.model_dump(mode="json"),
-        "dataset": {"name": run.spec.dataset, "sha256": sha256, "synthetic": False},
+        "spec": run.spec.flat(),
+        "dataset": {"name": run.spec.data.dataset, "sha256": sha256, "synthetic": False},
         "git": {"revision": revision, "dirty": False},
     }
     write_json(files.text("provenance.json"), provenance)

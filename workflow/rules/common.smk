@@ -26,7 +26,9 @@ from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 from vaelab.search.algorithm import run_name
 from vaelab.pipeline.planning import load_runs, needed_datasets
-from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
+from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA, VaePart
+from vaelab.models.families import family_of
+from vaelab.training.methods import training_cost
 
 
 def load_configuration():
@@ -107,7 +109,7 @@ def evaluations(run_ids):
     return files + [
         run_file(i, name)
         for i in run_ids
-        if RUNS.run(i).spec.snapshots
+        if RUNS.run(i).spec.budget.snapshots
         for name in ("likelihood.csv", "likelihood_final.csv")
     ]
 
@@ -124,23 +126,14 @@ def needed_by(target):
 
 def seen_by(target):
     """Training samples per run of a target, for its caption."""
-    samples = {RUNS.run(i).spec.samples for i in RUNS.ids(shown_by(target))}
+    samples = {RUNS.run(i).spec.budget.samples for i in RUNS.ids(shown_by(target))}
     return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))
-
-
-def model_kind(spec):
-    """What the report calls the model of a spec."""
-    if spec.model == "vqvae":
-        return "VQ-VAE"
-    if spec.condition != "none":
-        return "CVAE"
-    return "VAE" if spec.beta == 1 else "BVAE"
 
 
 def labels_of(target, form):
     """Labels of a figure or table; items that differ in one of them become a switch."""
     specs = [RUNS.run(i).spec for i in RUNS.ids(shown_by(target))]
-    vaes = [spec for spec in specs if spec.model == "vae"]
+    vaes = [spec for spec in specs if isinstance(spec.model, VaePart)]
 
     def joined(values):
         return ", ".join(
@@ -150,11 +143,13 @@ def labels_of(target, form):
     return {
         "item": CATALOGUE[target].label,
         "dataset": joined(
-            sorted({{"mnist": "MNIST", "frey": "Frey Face"}[s.dataset] for s in specs})
+            sorted(
+                {DATASETS[s.data.dataset].title for s in specs}
+            )
         ),
-        "model": joined(sorted({model_kind(spec) for spec in specs})),
-        "d": joined(sorted({spec.latent_dim for spec in vaes})),
-        "beta": joined(sorted({spec.beta for spec in vaes})),
+        "model": joined(sorted({family_of(spec).label(spec) for spec in specs})),
+        "d": joined(sorted({spec.model.latent_dim for spec in vaes})),
+        "beta": joined(sorted({spec.objective.beta for spec in vaes})),
         "split": CATALOGUE[target].split,
         "format": form,
     }
@@ -171,26 +166,16 @@ def training_identity(wildcards):
     return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
 
 
-def training_cost(wildcards):
-    """Parameters times samples, a first estimate of the work in a run."""
-    spec = RUNS.run(wildcards.run).spec
-    if spec.model == "vqvae":
-        return 15e6 * spec.samples
-    widths = [spec.pixels, *spec.hidden, spec.latent_dim]
-    products = sum(i * o for i, o in zip(widths[:-1], widths[1:]))
-    # The decoder is evaluated 11 times to move a chain and 5 times for the weights.
-    slower = {"aevb": 1, "wake_sleep": 1.5, "mcem": 9}[spec.method]
-    return slower * (3 if spec.trunks == "separate" else 2) * products * spec.samples
-
-
 def dataset_of(wildcards):
     # Content identifies data, not time: a fetched file that is merely newer retrains nothing.
-    return ancient(dataset_files(RUNS.run(wildcards.run).spec.dataset))
+    return ancient(dataset_files(RUNS.run(wildcards.run).spec.data.dataset))
 
 
 def training_minutes(wildcards, attempt=1):
     """Limit for clusters: ten times what one core of 2022 needs, doubled at each retry."""
-    return int(15 + training_cost(wildcards) / 1e11) * 2 ** (attempt - 1)
+    return int(
+        15 + training_cost(RUNS.run(wildcards.run).spec).multiply_adds / 1e11
+    ) * 2 ** (attempt - 1)
 
 
 def growing(first):

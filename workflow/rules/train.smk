@@ -43,7 +43,7 @@ rule train:
 # The longest start first, so that none is left for the end; then what the search may wait for.
 use rule train as train_vqvae with:
     wildcard_constraints:
-        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.model == "vqvae")
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.model.family == "vqvae")
         or "none",
     priority: 30
 
@@ -71,7 +71,7 @@ use rule train as train_likelihood with:
         likelihood=update(run_file("{run}", "likelihood.csv")),
         final=update(run_file("{run}", "likelihood_final.csv")),
     wildcard_constraints:
-        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.snapshots) or "none",
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.budget.snapshots) or "none",
     priority: 30
     params:
         training=training_identity,

@@ -13,7 +13,7 @@ from vaelab.estimators import hmc
 from vaelab.estimators.log_weights import blocks, draw
 from vaelab.estimators.model import VAEAdapter, log_joint
 from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
-from vaelab.models.vae import VAE
+from vaelab.models.vae import LatentVariableModel
 from vaelab.util.errors import VaelabError
 
 # Draws from the prior, and of each image from its encoder, among which its chains choose a start.
@@ -51,7 +51,7 @@ class FittedAdapter(VAEAdapter):
         encoder: whether the encoder is worth asking for starts.
     """
 
-    def __init__(self, vae: VAE, *, encoder: bool) -> None:
+    def __init__(self, vae: LatentVariableModel, *, encoder: bool) -> None:
         super().__init__(vae, stretch=STRETCH)
         self.encoder = encoder
 
@@ -125,6 +125,6 @@ def posterior_scale(log_density: Callable[[Tensor], Tensor], z: Tensor) -> Tenso
     return curvature.clamp(min=1.0).rsqrt()
 
 
-def encoder_or_fit(vae: VAE, method: str) -> VAEAdapter:
-    """The adapter of a VAE trained by a `method` of `RunSpec`: MCEM trains no encoder."""
-    return FittedAdapter(vae, encoder=False) if method == "mcem" else VAEAdapter(vae)
+def adapter_of(vae: LatentVariableModel, *, encoder: bool) -> VAEAdapter:
+    """A model with its own encoder or, where none was trained, with fitted Gaussians instead."""
+    return VAEAdapter(vae) if encoder else FittedAdapter(vae, encoder=False)

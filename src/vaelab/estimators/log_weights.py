@@ -56,7 +56,7 @@ def log_mean_exp(values: Tensor, dim: int = 0) -> Tensor:
 def default_rows(device: torch.device) -> int:
     """Decoder rows evaluated at once: as many as stay in a CPU's cache, more on a GPU.
 
-    By the sizes of their tensors these take some 0.6 GB there, and up to 32 runs may share a card.
+    Their tensors take some 0.6 GB there, and up to 32 runs may share a GPU.
     """
     return 32_768 if device.type == "cuda" else 4096
 

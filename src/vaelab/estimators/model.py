@@ -6,9 +6,10 @@ import math
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
+from vaelab.models.vae import LatentVariableModel
 from vaelab.util.errors import VaelabError
 
 
@@ -47,18 +48,18 @@ class VAEAdapter:
     nats is off by about 1e-4, far below any Monte-Carlo error here.
 
     Attributes:
-        vae: A module with `encode(x, c)`, `decode(z, c)` and `latent_dim`.
+        vae: The model.
         stretch: Factor on the standard deviations of the proposal. At 1 the proposal is the
             encoder's q(z|x), which the ELBO and the report's formulas are about. Importance
             sampling is valid at any factor, and in a few latent dimensions 2 or 3 spares it
             large losses on images for which an overfitted encoder is too sure of itself.
     """
 
-    def __init__(self, vae: nn.Module, stretch: float = 1.0) -> None:
+    def __init__(self, vae: LatentVariableModel, stretch: float = 1.0) -> None:
         if not stretch > 0.0:
             raise VaelabError(f"the stretch of a proposal has to be positive: got {stretch}")
         self.vae = vae
-        self.latent_dim: int = vae.latent_dim
+        self.latent_dim = vae.latent_dim
         self.stretch = stretch
         self.dtype = next(vae.parameters()).dtype
 

@@ -16,16 +16,15 @@ With w = p(x, z) / q(z|x):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 import torch
 from torch import Tensor
 
 from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.log_weights import LogTerms, blocks, log_mean_exp, log_terms
 from vaelab.estimators.model import LatentModel
+from vaelab.estimators.registry import ESTIMATORS
 from vaelab.util.errors import VaelabError
+from vaelab.util.load import load_object
 
 # Entries of each (K, images) array held at once by `estimates_over_images`: 32 MB apiece.
 _MAX_ENTRIES = 2**22
@@ -86,17 +85,6 @@ def notebook(terms: LogTerms) -> Estimate:
     return log_mean_estimate(-terms.squared_norm - terms.log_w, sign=-1)
 
 
-REDUCTIONS: Mapping[str, Callable[[LogTerms], Estimate]] = MappingProxyType(
-    {
-        "elbo": elbo,
-        "importance": importance,
-        "report": report,
-        "notebook": notebook,
-        "harmonic": harmonic,
-    }
-)
-
-
 def estimates_over_images(
     model: LatentModel,
     x: Tensor,
@@ -106,7 +94,7 @@ def estimates_over_images(
     c: Tensor | None = None,
     max_rows: int | None = None,
 ) -> dict[str, Estimate]:
-    """All of `REDUCTIONS` from one set of draws: K decoder evaluations per image.
+    """Every reduction of the registry from one set of draws: K decoder evaluations per image.
 
     Memory is bounded for any number of images: they are worked through in blocks.
 
@@ -123,7 +111,12 @@ def estimates_over_images(
     """
     if x.shape[0] < 1 or samples < 1:
         raise VaelabError(f"an estimate needs images and samples: got {x.shape[0]} and {samples}")
-    parts: dict[str, list[Estimate]] = {name: [] for name in REDUCTIONS}
+    reductions = {
+        name: load_object(entry.function)
+        for name, entry in ESTIMATORS.items()
+        if entry.draws != "own"
+    }
+    parts: dict[str, list[Estimate]] = {name: [] for name in reductions}
     for columns in blocks(x.shape[0], max(1, _MAX_ENTRIES // samples)):
         terms = log_terms(
             model,
@@ -133,6 +126,6 @@ def estimates_over_images(
             c=None if c is None else c[columns],
             max_rows=max_rows,
         )
-        for name, reduce in REDUCTIONS.items():
+        for name, reduce in reductions.items():
             parts[name].append(reduce(terms))
     return {name: Estimate.concatenate(part) for name, part in parts.items()}

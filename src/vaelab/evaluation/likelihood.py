@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,51 +11,49 @@ from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
 from vaelab.data import Dataset
-from vaelab.estimators import (
-    Annealing,
-    Estimate,
-    FittedAdapter,
-    VAEAdapter,
-    annealed,
-    estimates_over_images,
-    kw_appendix_d,
-)
-from vaelab.models import VAE
+from vaelab.estimators.estimate import Estimate
+from vaelab.estimators.fitted import FittedAdapter
+from vaelab.estimators.model import VAEAdapter
+from vaelab.estimators.reductions import estimates_over_images
+from vaelab.estimators.registry import ESTIMATORS
+from vaelab.models.vae import LatentVariableModel
 from vaelab.settings.config import LikelihoodSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
+from vaelab.training.methods import METHODS
+from vaelab.util.load import load_object
 from vaelab.util.rng import representative, stream_seed
 
-Row = dict[str, object]
+logger = logging.getLogger(__name__)
 
-# Appendix D's burn-in, shorter than by default: chains start from fitted posteriors here.
-BURN_IN = 40
+Row = dict[str, object]
 
 # Streams of random numbers, disjoint from those of training and evaluation.
 CURVE, FINAL = 200, 201
 
 
 def likelihood_tables(
+    name: str,
     spec: RunSpec,
-    model: VAE,
+    model: LatentVariableModel,
     snapshots: Tensor,
     samples: Sequence[int],
     dataset: Dataset,
     settings: LikelihoodSettings,
     compute: Compute,
-    log: Callable[[str], None],
 ) -> tuple[list[Row], list[Row]]:
-    """Estimates of mean log p(x) over training and test images that stand for all.
+    """Estimates of mean log p(x) over stratified subsets of training and test images.
 
     The images and the noise are the same for every snapshot, so the curves show the models'
     change and not a new draw of images, as the report's do.
 
     The ELBO and the report's formulas are about the encoder's q, and reduce draws from it. The
     estimators that are meant to find log p(x) start from Gaussians fitted to each posterior, for
-    every training method alike, so that their differences are the models'. MCEM trains no encoder:
-    there the fitted Gaussians stand in for q as well.
+    every training method alike, so that their differences are the models'. Where a
+    method trains no encoder, the fitted Gaussians stand in for q as well.
 
     Args:
+        name: the run's id, for messages.
         spec: the run.
         model: its network; left with the weights of the last snapshot.
         snapshots: flat weights (S, P) in the order of `model.parameters()`.
@@ -62,13 +61,12 @@ def likelihood_tables(
         dataset: images.
         settings: how many images and latent samples.
         compute: device; the networks run in float32, sums in float64.
-        log: takes one line of text per snapshot.
 
     Returns:
         Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
         estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic).
     """
-    splits = {"train": dataset.train_images[: spec.train_subset], "test": dataset.test_images}
+    splits = {"train": dataset.train_images[: spec.data.train_subset], "test": dataset.test_images}
     along, at_end = (
         {
             split: _batch(pixels, dataset.image_shape, images, compute.device)
@@ -77,9 +75,11 @@ def likelihood_tables(
         for images in (settings.images, settings.final_images)
     )
     model = model.to(compute.device).eval()
-    fitted = FittedAdapter(model, encoder=spec.method != "mcem")
-    q = fitted if spec.method == "mcem" else VAEAdapter(model)
-    curve, final = [], []
+    encoder = METHODS[spec.method].encoder
+    fitted = FittedAdapter(model, encoder=encoder)
+    q = VAEAdapter(model) if encoder else fitted
+    curve: list[Row] = []
+    final: list[Row] = []
     for seen, weights in zip(samples, snapshots.to(compute.device), strict=True):
         with torch.no_grad():
             vector_to_parameters(weights, model.parameters())
@@ -88,29 +88,19 @@ def likelihood_tables(
                 q, fitted, x, settings.curve_samples, settings.importance_samples, CURVE
             )
             curve += [
-                {"samples": seen, "split": split, **_row(name, estimate)}
-                for name, estimate in estimates.items()
+                {"samples": seen, "split": split, **_row(estimator, estimate)}
+                for estimator, estimate in estimates.items()
             ]
-        log(f"log p(x) after {seen} samples, of {samples[-1]}")
+        logger.info(f"{name}: log p(x) after {seen} samples, of {samples[-1]}")
     for split, x in at_end.items():
         generator = _generator(FINAL, compute.device)
         estimates = _cheap(q, fitted, x, settings.final_samples, settings.final_samples, FINAL)
-        estimates["kw_d"] = kw_appendix_d(fitted, x, generator, burn_in=BURN_IN)
-        estimates["ais"] = annealed(
-            fitted,
-            x,
-            generator,
-            settings=Annealing(
-                # From the prior, which misses no mode.
-                start="prior",
-                temperatures=settings.temperatures,
-                chains=settings.chains,
-                pilot_chains=2,
-            ),
-        )
+        for estimator, entry in ESTIMATORS.items():
+            if entry.draws == "own":
+                estimates[estimator] = load_object(entry.function)(fitted, x, generator, settings)
         final += [
-            {"split": split, **_row(name, estimate), "diagnostic": estimate.note()}
-            for name, estimate in estimates.items()
+            {"split": split, **_row(estimator, estimate), "diagnostic": estimate.note()}
+            for estimator, estimate in estimates.items()
         ]
     return curve, final
 
@@ -132,7 +122,8 @@ def _cheap(
     if q is fitted:
         return found
     estimates = estimates_over_images(q, x, samples, _generator(stream, x.device))
-    return estimates | {"importance": found["importance"]}
+    own = {name: found[name] for name, entry in ESTIMATORS.items() if entry.draws == "fitted"}
+    return estimates | own
 
 
 def _row(name: str, estimate: Estimate) -> Row:

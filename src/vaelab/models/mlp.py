@@ -31,12 +31,19 @@ class MLP(nn.Module):
         activate = ACTIVATIONS[self.activation]
         for layer in self.layers[:-1]:
             x = activate(layer(x))
-        return self.layers[-1](x)
+        out: Tensor = self.layers[-1](x)
+        return out
+
+    def linear(self, index: int) -> nn.Linear:
+        """One of the layers."""
+        layer = self.layers[index]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """PyTorch's default for linear layers, U(-1/sqrt(fan-in), 1/sqrt(fan-in)), reproducibly."""
         with torch.no_grad():
-            for layer in self.layers:
+            for layer in map(self.linear, range(len(self.layers))):
                 bound = 1.0 / math.sqrt(layer.in_features)
                 layer.weight.uniform_(-bound, bound, generator=generator)
                 layer.bias.uniform_(-bound, bound, generator=generator)

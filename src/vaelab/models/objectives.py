@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vaelab.models.distributions import DiagonalNormal, kl_to_standard_normal
-from vaelab.models.vae import VAE
-from vaelab.models.vqvae import VQVAE
+
+if TYPE_CHECKING:
+    from vaelab.models.vae import LatentVariableModel
+    from vaelab.models.vqvae import VQVAE
 
 
 class ElboTerms(NamedTuple):
@@ -28,12 +30,16 @@ class ElboTerms(NamedTuple):
 
 
 def elbo_terms(
-    model: VAE, x: Tensor, c: Tensor | None, eps: Tensor, q: DiagonalNormal | None = None
+    model: LatentVariableModel,
+    x: Tensor,
+    c: Tensor | None,
+    eps: Tensor,
+    q: DiagonalNormal | None = None,
 ) -> ElboTerms:
     """One-sample ELBO terms with z = mean + sd eps (report, section 1; L = 1).
 
     Args:
-        model: the VAE.
+        model: encoder and decoder.
         x: images (B, P) in [0, 1].
         c: conditions (B, condition_dim) or None.
         eps: standard normal noise (B, d).

@@ -10,7 +10,7 @@ from pathlib import Path
 from vaelab.data import DATASETS
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs, resolve
-from vaelab.settings.spec import RunSpec
+from vaelab.training.methods import check
 from vaelab.util.errors import VaelabError
 
 
@@ -23,33 +23,21 @@ def load_runs(config: Config, root: Path = Path()) -> Runs:
 
     Raises:
         VaelabError: the table is not valid, settings name a run or a dataset that does not exist,
-            or a specification asks of its dataset what that does not have.
+            or a specification names what is not registered or what does not go together.
     """
     for name in config.data.sources:
         if name not in DATASETS:
             raise VaelabError(f"data.sources: {DATASETS.unknown(name)}")
     runs = resolve(config, root)
     for run in (*runs.by_id.values(), *runs.apart.values()):
-        if problem := impossible(run.spec):
-            raise VaelabError(f"{config.runs}, run {run.name!r}: {problem}")
+        try:
+            check(run.spec)
+        except VaelabError as error:
+            raise VaelabError(f"{config.runs}, run {run.name!r}: {error}") from error
     return runs
-
-
-def impossible(spec: RunSpec) -> str | None:
-    """Why a specification cannot be trained on its dataset; None if it can.
-
-    Raises:
-        VaelabError: there is no such dataset.
-    """
-    dataset = DATASETS[spec.dataset]
-    if spec.condition != "none" and not dataset.classes:
-        return f"{dataset.title} has no labels to condition on"
-    if spec.train_subset is not None and spec.train_subset > dataset.train_images:
-        return f"train_subset is at most {dataset.train_images} on {spec.dataset}"
-    return None
 
 
 def needed_datasets(runs: Runs) -> list[str]:
     """Names of the datasets of all runs, in the order of the registry."""
-    used = {run.spec.dataset for run in (*runs.by_id.values(), *runs.apart.values())}
+    used = {run.spec.data.dataset for run in (*runs.by_id.values(), *runs.apart.values())}
     return [name for name in DATASETS if name in used]

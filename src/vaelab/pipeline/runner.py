@@ -7,8 +7,9 @@ holds for its evaluation.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 from vaelab.data import Dataset, load
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
-from vaelab.models import VAE, VQVAE, build
+from vaelab.models.base import Model
+from vaelab.models.families import build
+from vaelab.models.vae import LatentVariableModel
 from vaelab.results.files import (
     RunFiles,
     changed_settings,
@@ -29,16 +32,17 @@ from vaelab.results.files import (
 from vaelab.results.provenance import git_state, versions
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run
-from vaelab.settings.spec import RunSpec, fingerprint
+from vaelab.settings.spec import fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with, places
+from vaelab.training.methods import training_cost
 from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.termination import end_if_asked, termination
-from vaelab.training.trainer import TrainingResult, train
+from vaelab.training.trainer import Trainer, TrainingResult
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, one_at_a_time, read_json, write_json, write_npz, write_rows
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def work_on_runs(
@@ -48,20 +52,18 @@ def work_on_runs(
     training: bool = True,
     evaluation: bool = True,
     threads: int = 1,
-    log: Log = print,
 ) -> None:
     """Train and evaluate runs, one after another or, on GPUs, as many at once as they have places.
 
-    Runs share nothing but the card: each has its own queue of kernels and its own random numbers,
+    Runs share nothing but the GPU: each has its own queue of kernels and its own random numbers,
     so what comes out does not depend on what ran beside it.
 
     Args:
-        config: names results, devices and how many runs share a card.
+        config: names results, devices and how many runs share a GPU.
         runs: what to work on.
         training: whether to train them.
         evaluation: whether to evaluate them.
         threads: CPU threads of each run.
-        log: takes one line of text.
 
     Raises:
         VaelabError: a run cannot be trained or evaluated. Runs not yet begun are left out then.
@@ -71,9 +73,9 @@ def work_on_runs(
     def work(run: Run) -> None:
         end_if_asked()
         if training:
-            train_run(config, run, threads=threads, log=log)
+            train_run(config, run, threads=threads)
         if evaluation:
-            evaluate_run(config, run, threads=threads, log=log)
+            evaluate_run(config, run, threads=threads)
 
     at_once = min(places(config), len(runs))
     if at_once <= 1:
@@ -89,11 +91,11 @@ def work_on_runs(
             work(run)
         except VaelabError as error:
             # Said at once: what is under way beside it may take hours yet.
-            log(f"{run.id}: failed: {error}")
+            logger.info(f"{run.id}: failed: {error}")
             raise
 
     # The longest start first, so that none is left for the end.
-    longest_first = sorted(runs, key=lambda run: _kernels(run.spec), reverse=True)
+    longest_first = sorted(runs, key=lambda run: training_cost(run.spec).kernels, reverse=True)
     with termination(), ThreadPoolExecutor(at_once) as pool:
         waiting = [pool.submit(attempt, run) for run in longest_first]
         try:
@@ -103,17 +105,7 @@ def work_on_runs(
             pool.shutdown(cancel_futures=True)
 
 
-def _kernels(spec: RunSpec) -> float:
-    """How many kernels a training launches, roughly.
-
-    So long it takes on a card, for which networks as small as these are all the same.
-    """
-    slower = {"aevb": 1.0, "wake_sleep": 1.3, "mcem": 7.0}[spec.method]
-    of_a_step = 350.0 if spec.model == "vqvae" else slower * (30 + 20 * len(spec.hidden))
-    return of_a_step * spec.samples / spec.batch_size
-
-
-def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+def train_run(config: Config, run: Run, *, threads: int = 1) -> None:
     """Train a run unless its verified result is there; write checkpoint, history, provenance.
 
     Raises:
@@ -129,39 +121,34 @@ def train_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -
                 f"{run.id} would have to be trained ({reason}), but require_cached is on"
             )
         # A training orphaned by a killed workflow may still be at work on the same run.
-        with one_at_a_time(files.text(""), log, meanwhile=end_if_asked):
+        with one_at_a_time(files.text(""), logger.info, meanwhile=end_if_asked):
             reason = stale(files, run, identity)
             if reason is not None:
-                log(f"{run.id}: training, because {reason}")
-                _train_and_store(config, run, files, dataset, threads, log)
+                logger.info(f"{run.id}: training, because {reason}")
+                _train_and_store(config, run, files, dataset, threads)
                 return
-    log(f"{run.id}: REUSED, fingerprint {identity[:12]}")
+    logger.info(f"{run.id}: REUSED, fingerprint {identity[:12]}")
     kept = [files.checkpoint, files.text("history.csv"), files.text("provenance.json")]
-    for path in kept + ([files.snapshots] if run.spec.snapshots else []):
+    for path in kept + ([files.snapshots] if run.spec.budget.snapshots else []):
         path.touch()
 
 
 def _train_and_store(
-    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int, log: Log
+    config: Config, run: Run, files: RunFiles, dataset: Dataset, threads: int
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
     started = time.monotonic()
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
-        return compute, train(
-            run.id,
-            run.spec,
-            run.seed,
-            dataset,
-            compute,
+        trainer = Trainer(run.id, run.spec, run.seed, dataset, compute)
+        return compute, trainer.run(
             resume=files.resume(compute.kind),
             resume_seconds=config.checkpoint_seconds,
             shorter=files.shorter(compute.kind),
             keep=files.kept(compute.kind) if config.keep_states else None,
-            log=log,
         )
 
-    compute, result = compute_with(config, threads, work, log)
+    compute, result = compute_with(config, threads, work)
     metadata = {"run": run.id, "fingerprint": identity}
     if result.snapshots is not None:
         save_tensors(
@@ -177,7 +164,7 @@ def _train_and_store(
             "run": run.id,
             "fingerprint": identity,
             "checkpoint_sha256": file_sha256(files.checkpoint),
-            "spec": run.spec.model_dump(mode="json"),
+            "spec": run.spec.flat(),
             "seed": run.seed,
             "dataset": {
                 "name": dataset.name,
@@ -189,7 +176,7 @@ def _train_and_store(
             "device": compute.device.type,
             "precision": compute.precision,
             "threads": threads,
-            "samples": run.spec.samples,
+            "samples": run.spec.budget.samples,
             "train_seconds": round(result.seconds, 3),
             "wall_seconds": round(time.monotonic() - started, 3),
             "core_seconds": round(result.core_seconds, 3),
@@ -199,7 +186,7 @@ def _train_and_store(
         state.unlink(missing_ok=True)
 
 
-def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print) -> None:
+def evaluate_run(config: Config, run: Run, *, threads: int = 1) -> None:
     """Evaluate a trained run unless this very evaluation is there.
 
     Raises:
@@ -221,13 +208,13 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
         )
     identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
     if evaluated(files, run, identity):
-        log(f"{run.id}: evaluation REUSED")
+        logger.info(f"{run.id}: evaluation REUSED")
         for name in evaluation_files(run):
             files.text(name).touch()
         return
     dataset = _dataset(config, run)
     started = time.monotonic()
-    snapshots = load_tensors(files.snapshots) if run.spec.snapshots else None
+    snapshots = load_tensors(files.snapshots) if run.spec.budget.snapshots else None
 
     def work(compute: Compute) -> tuple[Any, ...]:
         # Anew in each attempt: estimates along the training put other weights into it.
@@ -236,7 +223,9 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
         if snapshots is None:
             return measured
         tensors, metadata = snapshots
+        assert isinstance(model, LatentVariableModel)
         return *measured, *likelihood_tables(
+            run.id,
             run.spec,
             model,
             tensors["weights"],
@@ -244,10 +233,9 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             dataset,
             config.likelihood,
             compute,
-            lambda line: log(f"{run.id}: {line}"),
         )
 
-    metrics, arrays, *likelihood = compute_with(config, threads, work, log)
+    metrics, arrays, *likelihood = compute_with(config, threads, work)
     for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
         write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)
@@ -261,16 +249,16 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1, log: Log = print
             "name": run.name,
             "seed": run.seed,
             "preset": config.preset,
-            "spec": run.spec.model_dump(mode="json") | {"seed": run.seed},
-            "samples": run.spec.samples,
+            "spec": run.spec.flat() | {"seed": run.seed},
+            "samples": run.spec.budget.samples,
             **metrics,
             "evaluation": identity,
         },
     )
-    log(f"{run.id}: evaluated")
+    logger.info(f"{run.id}: evaluated")
 
 
-def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
+def load_model(checkpoint: Path, run: Run) -> Model:
     """The network of a run with its trained weights."""
     tensors, _ = load_tensors(checkpoint)
     model = build(run.spec)
@@ -283,7 +271,7 @@ def load_model(checkpoint: Path, run: Run) -> VAE | VQVAE:
 
 def _dataset(config: Config, run: Run) -> Dataset:
     return _read_once(
-        run.spec.dataset, Path(config.data.root), config.data.frey.fallback == "synthetic"
+        run.spec.data.dataset, Path(config.data.root), config.data.frey.fallback == "synthetic"
     )
 
 

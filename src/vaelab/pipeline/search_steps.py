@@ -90,7 +90,7 @@ def write_summary(config: Config, runs: Runs) -> None:
         raise VaelabError("the search has not ended; run `snakemake --cores 2 table_2`")
     known = measurements(config, runs, [tuple(a) for a in last["measured"]])
     shared = [
-        run.spec.architecture
+        run.spec.model.architecture
         for run in (runs.by_id[ids[0]] for name, ids in runs.alias.items() if "arch_" in name)
     ]
     summary = search_summary(config.search, known, shared)

@@ -14,7 +14,11 @@ from typing import Any
 import torch
 
 from vaelab.data import load
-from vaelab.estimators import Estimate, VAEAdapter, importance, log_terms
+from vaelab.estimators.estimate import Estimate
+from vaelab.estimators.log_weights import log_terms
+from vaelab.estimators.model import VAEAdapter
+from vaelab.estimators.reductions import importance
+from vaelab.models.vae import LatentVariableModel
 from vaelab.pipeline.runner import load_model
 from vaelab.results.files import RunFiles
 from vaelab.settings.config import Config
@@ -63,7 +67,8 @@ def measure_yardstick(
     files = RunFiles(config.folder, run.id)
     provenance = read_json(files.text("provenance.json"))
     model = load_model(files.checkpoint, run).eval()
-    dataset = load(run.spec.dataset, Path(config.data.root)).binarized()
+    assert isinstance(model, LatentVariableModel)
+    dataset = load(run.spec.data.dataset, Path(config.data.root)).binarized()
     x = torch.from_numpy(dataset.test_images[:images]).float() / 255.0
     generator = torch.Generator().manual_seed(stream_seed(0, STREAM))
     adapter, parts = VAEAdapter(model), []
@@ -83,8 +88,8 @@ def measure_yardstick(
         "images": estimate.images,
         "z_samples": samples,
         "literature": list(LITERATURE),
-        "samples": run.spec.samples,
-        "epochs": run.spec.samples / len(dataset.train_images),
+        "samples": run.spec.budget.samples,
+        "epochs": run.spec.budget.samples / len(dataset.train_images),
         "train_core_seconds": provenance["core_seconds"],
         "precision": provenance["precision"],
     }

@@ -48,7 +48,7 @@ class Publication:
 
 def weight_files(files: RunFiles, run: Run) -> list[Path]:
     """Files of a run in the folder of checkpoints."""
-    return [files.checkpoint, files.snapshots] if run.spec.snapshots else [files.checkpoint]
+    return [files.checkpoint, files.snapshots] if run.spec.budget.snapshots else [files.checkpoint]
 
 
 def run_folders(folder: Path) -> list[str]:
@@ -61,7 +61,7 @@ def expected_fingerprint(config: Config, run: Run, provenance: dict[str, Any]) -
     data = provenance["dataset"]
     if data["synthetic"] and config.data.frey.fallback == "synthetic":
         return fingerprint(run.spec, run.seed, data["sha256"])
-    return fingerprint(run.spec, run.seed, DATASETS[run.spec.dataset].sha256)
+    return fingerprint(run.spec, run.seed, DATASETS[run.spec.data.dataset].sha256)
 
 
 def pinned_datasets(config: Config, *, verified: bool) -> list[str]:

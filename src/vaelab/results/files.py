@@ -67,7 +67,7 @@ def classifier_file(folder: Path) -> Path:
 
 def changed_settings(run: Run, provenance: Mapping[str, Any]) -> list[str]:
     """Fields of a run's specification that differ from those it was trained with."""
-    spec = run.spec.model_dump(mode="json")
+    spec = run.spec.flat()
     return [key for key in spec if provenance["spec"].get(key) != spec[key]]
 
 
@@ -85,7 +85,7 @@ def stale(files: RunFiles, run: Run, identity: str) -> str | None:
         return "its checkpoint is not the one its provenance records"
     if not files.text("history.csv").is_file():
         return "its history is missing"
-    if run.spec.snapshots and not files.snapshots.is_file():
+    if run.spec.budget.snapshots and not files.snapshots.is_file():
         return "its snapshots are missing"
     return None
 
@@ -93,7 +93,7 @@ def stale(files: RunFiles, run: Run, identity: str) -> str | None:
 def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str:
     """SHA-256 over everything that determines the evaluation of a checkpoint."""
     settings = config.evaluation.model_dump(mode="json")
-    if run.spec.snapshots:
+    if run.spec.budget.snapshots:
         settings |= config.likelihood.model_dump(mode="json")
     parts = [EVALUATION_SCHEMA, checkpoint_sha256, settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -102,7 +102,9 @@ def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str
 def evaluation_files(run: Run) -> list[str]:
     """Names of the files that the evaluation of a run writes."""
     names = ["metrics.json", "arrays.npz"]
-    return names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.snapshots else names
+    return (
+        names + ["likelihood.csv", "likelihood_final.csv"] if run.spec.budget.snapshots else names
+    )
 
 
 def evaluated(files: RunFiles, run: Run, identity: str) -> bool:

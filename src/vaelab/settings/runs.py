@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaelab.settings.config import Config, Group, Recipe, explain
-from vaelab.settings.spec import RunSpec
+from vaelab.settings.spec import FLAT_ORDER, RunSpec, flat_fields
 from vaelab.util.errors import VaelabError
 
 
@@ -63,7 +63,9 @@ def read_rows(path: str | Path) -> list[RunRow]:
     except FileNotFoundError as error:
         raise VaelabError(f"{path} does not exist") from error
     expected = [*ROW_COLUMNS, *SPEC_COLUMNS]
-    if list(header) != expected:
+    # A family from outside brings columns of its own.
+    own = [name for name in header if name in flat_fields() and name not in FLAT_ORDER]
+    if list(header) != expected + own:
         unknown = sorted(set(header) - set(expected))
         missing = sorted(set(expected) - set(header))
         raise VaelabError(
@@ -92,7 +94,7 @@ def read_rows(path: str | Path) -> list[RunRow]:
 def _row(record: Mapping[str, str | None]) -> RunRow:
     """A table row from its text cells; empty cells take the field's default."""
     cells = {k: v.strip() for k, v in record.items() if v is not None and v.strip()}
-    spec: dict[str, Any] = {k: cells[k] for k in SPEC_COLUMNS if k in cells}
+    spec: dict[str, Any] = {k: cells[k] for k in cells if k not in ROW_COLUMNS}
     if "hidden" in spec:
         spec["hidden"] = tuple(spec["hidden"].split("-"))
     for key in ("samples", "train_subset"):
@@ -100,7 +102,7 @@ def _row(record: Mapping[str, str | None]) -> RunRow:
         if key in spec and re.fullmatch(r"[0-9.]+e[0-9]+", spec[key]):
             spec[key] = round(float(spec[key]))
     row: dict[str, Any] = {k: cells[k] for k in ("run", "group", "when") if k in cells}
-    return RunRow.model_validate({**row, "spec": spec})
+    return RunRow.model_validate({**row, "spec": RunSpec.from_flat(spec)})
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class Runs:
                 "architecture; the run table has none"
             )
         hidden = tuple(int(width) for width in match[1].split("_") if width)
-        spec = self.probe.model_copy(update={"hidden": hidden, "latent_dim": int(match[2])})
+        spec = self.probe.changed(hidden=hidden, latent_dim=int(match[2]))
         return Run(name, int(seed), spec)
 
 
@@ -248,7 +250,7 @@ def _apply(config: Config, row: RunRow, *, own: bool = True) -> RunSpec:
     if own and row.run in training.runs:
         changes |= training.runs[row.run].model_dump(exclude_none=True)
     try:
-        return RunSpec.model_validate(row.spec.model_dump() | changes)
+        return row.spec.changed(**changes)
     except ValidationError as error:
         problems = explain(error, RunSpec, lambda _: f"preset {config.preset}, run {row.run!r}")
         raise VaelabError("The run is not possible.\n" + problems) from error

@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from vaelab.settings.config import Config
 from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow
+from vaelab.settings.spec import MODEL_PARTS, PARTS, RunSpec, flat_fields
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write
 
@@ -57,10 +58,12 @@ def run_row_schema() -> Schema:
     checks them when the table is read.
     """
     row = RunRow.model_json_schema(schema_generator=_WithoutTitles)
-    spec = row["$defs"]["RunSpec"]
-    fields = row["properties"] | spec["properties"]
-    # The reader takes an empty cell for an empty list.
-    required = {*row["required"], *spec["required"]} - {*JOINED}
+    fields = row["properties"] | _spec_fields()
+    required = {"run", "group"} | {
+        name for name, field in flat_fields().items() if field.is_required()
+    }
+    # Not every family has these; those that have them ask for them when the table is read.
+    required -= {name for part in MODEL_PARTS.values() for name in part.absent}
     columns = (*ROW_COLUMNS, *SPEC_COLUMNS)
     return {
         "$schema": DIALECT,
@@ -71,6 +74,34 @@ def run_row_schema() -> Schema:
         "required": [name for name in columns if name in required],
         "additionalProperties": False,
     }
+
+
+def _spec_fields() -> Schema:
+    """The schema of every flat field of a specification.
+
+    Where several families have a field, or the flat form has a word for a family that lacks it,
+    the cell may hold any of them.
+    """
+    families = MODEL_PARTS.values()
+    fields: Schema = {"model": {"enum": list(MODEL_PARTS), "type": "string"}}
+    for part in (RunSpec, *PARTS.values(), *families):
+        properties = part.model_json_schema(schema_generator=_WithoutTitles)["properties"]
+        fields = (
+            {**properties, **fields}
+            if part is not RunSpec
+            else {"method": properties["method"], **fields}
+        )
+    for name, field in flat_fields().items():
+        absent = [part.absent[name] for part in families if name in part.absent]
+        if "enum" in fields[name] and name != "model":
+            fields[name]["enum"] = list(dict.fromkeys([*fields[name]["enum"], *absent]))
+        elif "minimum" in fields[name] and absent:
+            fields[name]["minimum"] = min(fields[name]["minimum"], *absent)
+        fields[name]["description"] = field.description
+        fields[name] |= {} if field.is_required() else {"default": field.default}
+        if field.is_required() and absent and isinstance(absent[0], int):
+            fields[name]["default"] = absent[0]
+    return fields
 
 
 def documents(root: Path = Path()) -> dict[Path, str]:

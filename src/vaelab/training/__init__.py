@@ -1,5 +1,4 @@
-"""Training: a spec and a seed in, weights and a history out."""
+"""Training: a specification and a seed in, weights and a history out.
 
-from vaelab.training.trainer import TrainingResult, train
-
-__all__ = ["TrainingResult", "train"]
+Importing this loads no torch; `trainer` has the loop, `methods` the registry.
+"""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vaelab.estimators import hmc
+from vaelab.models.base import Model
 from vaelab.models.distributions import standard_normal_log_prob
-from vaelab.models.vae import VAE
 from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.fast.gradients import FusedGradients, standard_normal
 
@@ -41,10 +41,6 @@ class WakeSleepGradients(FusedGradients):
     is what the algorithm prescribes. From means, which look more like the images, z can be read
     off almost without error, and nothing keeps the encoder's variance from falling towards 0.
     """
-
-    def __init__(self, model: VAE, flat: FlatParameters, dtype: torch.dtype) -> None:
-        super().__init__(model, flat, 1.0, dtype)
-        self.model = model
 
     @torch.no_grad()
     def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -78,19 +74,22 @@ class McemGradients(FusedGradients):
     make one HMC transition each under the present weights (E step), and the decoder descends
     -log p(x|z) at the new positions for `WEIGHT_UPDATES` steps (M step).
 
-    Products are float32: HMC sees positions rounded to bf16 as a staircase.
-
     Attributes:
         state: the chains' `positions` (N, d) and their `step_size` (N,), tuned for each image.
     """
 
     updates = WEIGHT_UPDATES
 
-    def __init__(
-        self, model: VAE, flat: FlatParameters, images: int, generator: torch.Generator
-    ) -> None:
-        super().__init__(model, flat, 1.0, torch.float32)
-        self.model = model
+    def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
+        super().__init__(model, flat, beta, torch.float32)
+
+    @classmethod
+    def product_type(cls, dtype: torch.dtype) -> torch.dtype:
+        """Float32: HMC sees positions rounded to bf16 as a staircase."""
+        return torch.float32
+
+    def start(self, images: int, generator: torch.Generator) -> None:
+        """Draw the chains' first positions from the prior."""
         positions = standard_normal(images, self.latent_dim, generator)
         self.state = {
             "positions": positions,

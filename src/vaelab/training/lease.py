@@ -8,6 +8,7 @@ when its process ends, however it ends.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import time
@@ -23,7 +24,8 @@ from vaelab.training.device import Compute, configure_process, resolve_compute
 from vaelab.training.termination import end_if_asked
 from vaelab.util.errors import VaelabError
 
-Log = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.5
@@ -109,16 +111,13 @@ def _own_stream(card: int) -> Iterator[None]:
 
 
 @contextmanager
-def lease(
-    cards: Sequence[str], runs_per_card: int, folder: Path, log: Log = print
-) -> Iterator[int]:
+def lease(cards: Sequence[str], runs_per_card: int, folder: Path) -> Iterator[int]:
     """Hold a place on one of the cards; waits while all are taken, or until asked to end.
 
     Args:
         cards: names of the cards, the same for all processes.
         runs_per_card: places on each card. Empty cards are taken before shared ones.
         folder: where the locks are; created if need be.
-        log: told once if there is a wait.
 
     Yields:
         The index in `cards`.
@@ -131,7 +130,9 @@ def lease(
         folder.mkdir(parents=True, exist_ok=True)
         place = _take(cards, runs_per_card, folder)
         if place is None:
-            log(f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting")
+            logger.info(
+                f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting"
+            )
         while place is None:
             end_if_asked()
             time.sleep(POLL_SECONDS)
@@ -159,9 +160,7 @@ def _take(cards: Sequence[str], runs_per_card: int, folder: Path) -> tuple[int, 
     return None
 
 
-def compute_with(
-    config: Config, threads: int, work: Callable[[Compute], Result], log: Log = print
-) -> Result:
+def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]) -> Result:
     """Do some work on the configured device; with `device: auto` on the CPU if CUDA fails.
 
     Args:
@@ -169,7 +168,6 @@ def compute_with(
         threads: CPU threads.
         work: called with the device and precision; again, on the CPU, if there was too little
             memory on the card, or no working driver.
-        log: told of a wait for a card, and why a card that is there is not used.
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
@@ -178,7 +176,7 @@ def compute_with(
     configure_process(threads)
     if _on_cards(config):
         try:
-            with lease(visible_cards(), config.runs_per_gpu, lease_folder(), log) as index:
+            with lease(visible_cards(), config.runs_per_gpu, lease_folder()) as index:
                 torch.cuda.set_device(index)
                 compute = resolve_compute(
                     f"cuda:{index}", config.precision, cuda_graphs=config.cuda_graphs
@@ -191,13 +189,13 @@ def compute_with(
                 raise
             if config.device == "cuda":
                 raise VaelabError(problem) from error
-            log(f"{problem} Computing on the CPU instead.")
+            logger.info(f"{problem} Computing on the CPU instead.")
         # What is cached here would be missing on the card meanwhile. (While the error was handled
         # it held on to what the work had there.) The card may be broken, too.
         with suppress(RuntimeError):
             torch.cuda.empty_cache()
     elif config.device == "auto" and CONTROL_FILE.exists():
-        log(
+        logger.info(
             "there is an NVIDIA driver, but PyTorch "
             + (
                 "sees no device (hidden by CUDA_VISIBLE_DEVICES, or too old a driver?)."

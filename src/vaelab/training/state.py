@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -43,3 +44,77 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise VaelabError(f"{path} is damaged ({error}); delete it and rerun") from error
     return tensors, metadata
+
+
+class Identity(NamedTuple):
+    """What a state has to share with a training that goes on from it.
+
+    Attributes:
+        fingerprint: of specification, seed and data.
+        lineage: the same without the budget; None where the budget changes the steps.
+        precision: "bf16" or "fp32".
+        device: "cpu" or "cuda".
+    """
+
+    fingerprint: str
+    lineage: str | None
+    precision: str
+    device: str
+
+    def fits(self, found: Identity, *, shorter: bool) -> bool:
+        """Whether a state of identity `found` is of this training, or its beginning."""
+        begun = shorter and self.lineage is not None and found.lineage == self.lineage
+        same_device = (found.precision, found.device) == (self.precision, self.device)
+        return same_device and (begun or found.fingerprint == self.fingerprint)
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        seen: training images so far.
+        epoch: number of the present epoch.
+        position: images seen of this epoch.
+        steps: batches so far.
+        seconds: wall-clock spent training.
+        core_seconds: processor time.
+        history: one row per recorded point.
+        snapshot_samples: images seen at each snapshot.
+    """
+
+    seen: int = 0
+    epoch: int = 0
+    position: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    core_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    snapshot_samples: list[int] = field(default_factory=list)
+
+
+def save_state(
+    path: Path, identity: Identity, progress: Progress, tensors: Mapping[str, Tensor]
+) -> None:
+    """Write everything that the rest of a training depends on."""
+    save_tensors(path, tensors, {**identity._asdict(), **vars(progress)})
+
+
+def load_state(
+    path: Path, identity: Identity, *, shorter: bool = False
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Read a state; None if it is of another training, precision or device.
+
+    Args:
+        path: the state.
+        identity: of the training that is to go on.
+        shorter: take the state of the same training with a smaller budget, too.
+
+    Raises:
+        VaelabError: the file is damaged.
+    """
+    tensors, metadata = load_tensors(path)
+    found = Identity(*(metadata.pop(key, None) for key in Identity._fields))
+    if not identity.fits(found, shorter=shorter):
+        return None
+    return Progress(**metadata), tensors

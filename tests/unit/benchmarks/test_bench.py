@@ -33,11 +33,12 @@ from benchmarks.pipeline import core_time, pipeline_table
 from benchmarks.planning import enlarged, planning_table
 from benchmarks.presets import extrapolated
 from benchmarks.rounds import Measurement, _Pool, measure, median_ratio, schedule
-from toys import toy_images, toy_spec, toy_vqvae_spec
+from toys import heard, pixels_of, toy_images, toy_spec, toy_vqvae_spec
 from vaelab.cli import main
-from vaelab.models import build
+from vaelab.models.families import build
 from vaelab.settings.config import Config, load_config
 from vaelab.settings.runs import Run, read_rows, resolve
+from vaelab.training.trainer import Trainer
 from vaelab.util.errors import VaelabError
 from workflow_project import ROOT, copy_project
 
@@ -55,8 +56,12 @@ def test_products_of_the_compared_network() -> None:
     first = 2 * 784 * 500
     flops = sum(product.flops for product in products(spec))
     assert flops == 2 * 100 * (3 * weights - first)
-    assert spec.architecture == (500, 500, 3)
-    assert (spec.trunks, spec.batch_size, spec.optimizer) == ("separate", 100, "adagrad")
+    assert spec.model.architecture == (500, 500, 3)
+    assert (spec.model.trunks, spec.recipe.batch_size, spec.recipe.optimizer) == (
+        "separate",
+        100,
+        "adagrad",
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,12 +78,12 @@ def test_products_are_those_of_the_model(changes: dict[str, Any]) -> None:
     """Forward, weights and inputs of every linear layer of the built network."""
     spec = toy_spec(**changes)
     model = build(spec, torch.Generator().manual_seed(0))
-    pixels = spec.pixels + spec.condition_dim
+    first_inputs = pixels_of(spec) + model.condition_dim
     flops = 0
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
-            first = "encoder" in name and weight.shape[1] == pixels
-            flops += 2 * spec.batch_size * weight.numel() * (2 if first else 3)
+            first = "encoder" in name and weight.shape[1] == first_inputs
+            flops += 2 * spec.recipe.batch_size * weight.numel() * (2 if first else 3)
     assert sum(product.flops for product in products(spec)) == flops
 
 
@@ -150,13 +155,13 @@ def test_run_table_without_a_timed_network_is_named(tmp_path: Path) -> None:
 
 def test_our_way_trains_that_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    real = ways.train
+    real = Trainer.run
 
-    def spy(name: str, spec: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(spec.samples)
-        return real(name, spec, *arguments, **options)
+    def spy(trainer: Trainer, **options: Any) -> Any:
+        asked.append(trainer.spec.budget.samples)
+        return real(trainer, **options)
 
-    monkeypatch.setattr(ways, "train", spy)
+    monkeypatch.setattr(Trainer, "run", spy)
     monkeypatch.setattr(ways, "_dataset", lambda name, root: toy_images(name))
     run = ways.prepare(Way("vae", "ours", "fp32"), toy_spec(), Path("none"))
     assert run(400) > 0
@@ -199,15 +204,15 @@ def test_processes_work_side_by_side(tmp_path: Path) -> None:
     spec = toy_spec(hidden=(8,))
     before = dict(os.environ)
     lines: list[str] = []
-    found = measure(
-        [Way("vae", "bound", "fp32")],
-        {"vae": spec},
-        data_root=tmp_path,
-        rounds=2,
-        seconds=0.02,
-        cores=2,
-        log=lines.append,
-    )
+    with heard(lines.append, "benchmarks"):
+        found = measure(
+            [Way("vae", "bound", "fp32")],
+            {"vae": spec},
+            data_root=tmp_path,
+            rounds=2,
+            seconds=0.02,
+            cores=2,
+        )
     assert [(m.round, m.processes) for m in found] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert all(m.rate > 0 and math.isfinite(m.rate) for m in found)
     assert lines[0] == "preparing vae, bound, fp32"
@@ -224,7 +229,6 @@ def test_a_way_that_fails_is_named(tmp_path: Path) -> None:
             rounds=1,
             seconds=0.01,
             cores=1,
-            log=lambda line: None,
         )
 
 
@@ -308,7 +312,8 @@ def test_missing_peers_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(speed, "measure", pretend)
     lines: list[str] = []
     config = load_config((), {"runs": str(TABLE)})
-    speed.bench_speed(config, tmp_path, rounds=1, seconds=0.1, log=lines.append)
+    with heard(lines.append, "benchmarks"):
+        speed.bench_speed(config, tmp_path, rounds=1, seconds=0.1)
     assert not any(way.peer for way in timed)
     assert lines[0] == "the report's way is left out: gone not installed (`make bench` does)"
     assert len(lines) == len(NEEDS)
@@ -351,7 +356,7 @@ def test_science_trains_every_seed_in_both_precisions(
     monkeypatch.setattr(budgets, "load", lambda name, root: toy_images(name))
     monkeypatch.setattr(budgets, "recipe", lambda config: toy_spec())
     config = load_config((), {})
-    budgets.bench_science(config, tmp_path, seeds=[0, 1], samples=200, log=lambda line: None)
+    budgets.bench_science(config, tmp_path, seeds=[0, 1], samples=200)
     frame = pd.read_csv(tmp_path / "same_science.csv")
     assert list(zip(frame["seed"], frame["precision"], strict=True)) == [
         (0, "bf16"),
@@ -385,8 +390,14 @@ def test_quality_caps_the_reports_recipe(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def pretend(config: Any, spec: Any, seed: int, precision: str) -> list[dict[str, float]]:
         trained.append(spec)
         # 1000 samples/s; the modern recipe is good at its end.
-        value = 120.0 if spec.optimizer == "adam" else 140.0
-        return [{"samples": spec.samples, "seconds": spec.samples / 1000, "train_neg_elbo": value}]
+        value = 120.0 if spec.recipe.optimizer == "adam" else 140.0
+        return [
+            {
+                "samples": spec.budget.samples,
+                "seconds": spec.budget.samples / 1000,
+                "train_neg_elbo": value,
+            }
+        ]
 
     monkeypatch.setattr(budgets, "_train", pretend)
     text = budgets.bench_quality(
@@ -395,11 +406,14 @@ def test_quality_caps_the_reports_recipe(monkeypatch: pytest.MonkeyPatch, tmp_pa
         samples=7000,
         minutes=2.0,
         quality=124.6,
-        log=lambda line: None,
     )
     ours, report = trained[-2:]
-    assert (ours.optimizer, ours.samples) == ("adam", 7000)
-    assert (report.optimizer, report.init, report.samples) == ("adagrad", "normal", 120_000)
+    assert (ours.recipe.optimizer, ours.budget.samples) == ("adam", 7000)
+    assert (report.recipe.optimizer, report.recipe.init, report.budget.samples) == (
+        "adagrad",
+        "normal",
+        120_000,
+    )
     assert report.batch_size == 100
     assert "| quick recipe | 0.1 min" in text
     assert "| report's | not within its budget | 1.2e+05 | 2.0 | 140.0 |" in text
@@ -425,23 +439,23 @@ def test_preset_is_trained_in_two_shares_and_leaves_nothing(
     clock = [0.0]
     seen: list[list[tuple[str, int]]] = []
 
-    def pretend(config: Config, runs: Sequence[Run], *, evaluation: bool, log: object) -> None:
+    def pretend(config: Config, runs: Sequence[Run], *, evaluation: bool) -> None:
         assert not evaluation
         assert Path(config.results) != Path("results")
-        seen.append([(run.id, run.spec.samples) for run in runs])
+        seen.append([(run.id, run.spec.budget.samples) for run in runs])
         # 2 s for each run, and 5000 samples/s.
-        clock[0] += 2.0 * len(runs) + sum(run.spec.samples for run in runs) / 5000
+        clock[0] += 2.0 * len(runs) + sum(run.spec.budget.samples for run in runs) / 5000
 
     monkeypatch.setattr(presets, "work_on_runs", pretend)
     monkeypatch.setattr(presets.time, "monotonic", lambda: clock[0])
     config = load_config((), {"runs": str(TABLE), "preset": "paper", "device": "cpu"})
-    text = presets.bench_preset(config, tmp_path, share=0.001, log=lambda line: None)
+    text = presets.bench_preset(config, tmp_path, share=0.001)
 
     runs = resolve(config).by_id
     assert seen[0] == [(next(iter(runs)), 100)]
-    assert seen[1] == [(i, round(run.spec.samples / 1000)) for i, run in runs.items()]
-    assert seen[2] == [(i, round(3 * run.spec.samples / 1000)) for i, run in runs.items()]
-    samples = sum(run.spec.samples for run in runs.values())
+    assert seen[1] == [(i, round(run.spec.budget.samples / 1000)) for i, run in runs.items()]
+    assert seen[2] == [(i, round(3 * run.spec.budget.samples / 1000)) for i, run in runs.items()]
+    samples = sum(run.spec.budget.samples for run in runs.values())
     found = json.loads((tmp_path / "preset_paper.json").read_text())
     assert found["samples"] == samples
     assert found["samples_per_second"] == pytest.approx(5000.0)
@@ -449,7 +463,7 @@ def test_preset_is_trained_in_two_shares_and_leaves_nothing(
     assert f"| paper | {len(runs)} | {samples:.3g} | one CPU core | 1 | 5 000 |" in text
     assert (tmp_path / "preset_paper.md").read_text() == text
 
-    presets.bench_preset(config, tmp_path, share=None, log=lambda line: None)
+    presets.bench_preset(config, tmp_path, share=None)
     assert sum(budget for _, budget in seen[4]) == pytest.approx(presets.ENOUGH, rel=0.01)
 
 
@@ -505,7 +519,7 @@ def test_enlarged_table_has_distinct_runs(tmp_path: Path) -> None:
     assert len(rows) == 120
     runs = resolve(load_config((), {"runs": str(path), "preset": "paper"}))
     assert runs.alias["extra_0"] != runs.alias["extra_1"]
-    assert runs.run("extra_0-s0").spec.hidden == (500, 500)
+    assert runs.run("extra_0-s0").spec.model.hidden == (500, 500)
 
 
 def test_planning_table_says_what_a_further_row_costs() -> None:

@@ -142,7 +142,7 @@ def test_show_reads_files_in_order(tmp_path: Path) -> None:
 def shown(*arguments: str) -> dict[str, RunSpec]:
     result = vaelab("show", "--config", "preset=paper", *arguments)
     assert result.exit_code == 0, result.stderr
-    return {run: RunSpec.model_validate(spec) for run, spec in json.loads(result.stdout).items()}
+    return {run: RunSpec.from_flat(spec) for run, spec in json.loads(result.stdout).items()}
 
 
 def test_show_prints_the_spec_of_a_run() -> None:

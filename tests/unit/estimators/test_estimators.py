@@ -9,27 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from linear_gaussian import LinearGaussian
-from vaelab.estimators import (
-    Annealing,
-    Estimate,
-    LogTerms,
-    VAEAdapter,
-    annealed,
-    bidirectional,
+from vaelab.estimators.ais import Annealing, annealed, bidirectional
+from vaelab.estimators.estimate import Estimate
+from vaelab.estimators.hmc import Point, evaluator, r_hat, sample, transition
+from vaelab.estimators.kw_appendix_d import gaussian_fit_log_prob, kw_appendix_d
+from vaelab.estimators.log_weights import LogTerms, draw, log_mean_exp, log_terms
+from vaelab.estimators.model import VAEAdapter, log_joint
+from vaelab.estimators.reductions import (
     elbo,
     estimates_over_images,
     harmonic,
     importance,
-    kw_appendix_d,
-    log_joint,
-    log_mean_exp,
-    log_terms,
     notebook,
     report,
 )
-from vaelab.estimators.hmc import Point, evaluator, r_hat, sample, transition
-from vaelab.estimators.kw_appendix_d import gaussian_fit_log_prob
-from vaelab.estimators.log_weights import draw
 from vaelab.models.distributions import Bernoulli, DiagonalNormal
 from vaelab.util.errors import VaelabError
 

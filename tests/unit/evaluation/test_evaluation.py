@@ -14,10 +14,14 @@ import torch
 from torch import Tensor
 
 from toys import FP32, toy_images, toy_spec, toy_vqvae_spec
-from vaelab.estimators import VAEAdapter, elbo, importance, log_terms
+from vaelab.estimators.log_weights import log_terms
+from vaelab.estimators.model import VAEAdapter
+from vaelab.estimators.reductions import elbo, importance
 from vaelab.evaluation import evaluator
 from vaelab.evaluation.evaluator import LIKELIHOOD, evaluate, to_uint8
-from vaelab.models import VAE, VQVAE, build
+from vaelab.models.families import build
+from vaelab.models.vae import VAE
+from vaelab.models.vqvae import VQVAE
 from vaelab.settings.config import EvaluationSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
@@ -37,7 +41,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     spec: RunSpec, model: VAE | VQVAE, **changes: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    data = FACES if spec.dataset == "frey" else DATA
+    data = FACES if spec.data.dataset == "frey" else DATA
     return evaluate(spec, model, data, SETTINGS.model_copy(update=changes), FP32)
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toys import FP32, toy_images, toy_spec, toy_vqvae_spec
-from vaelab.models import VAE, VQVAE, build
+from toys import FP32, pixels_of, toy_images, toy_spec, toy_vqvae_spec
 from vaelab.models.code_prior import SMOOTHING, CodePrior
 from vaelab.models.distributions import Bernoulli, DiagonalNormal
-from vaelab.models.vae import FIXED_VARIANCE
-from vaelab.models.vqvae import Codebook
+from vaelab.models.families import build
+from vaelab.models.vae import FIXED_VARIANCE, VAE
+from vaelab.models.vqvae import VQVAE, Codebook
 from vaelab.settings.spec import RunSpec
-from vaelab.training.trainer import _Training
+from vaelab.training.trainer import Trainer
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -28,7 +28,7 @@ def model_of(spec: RunSpec, seed: int = 0) -> VAE:
 
 
 def images(spec: RunSpec, count: int = 5) -> Tensor:
-    return torch.rand(count, spec.pixels, generator=generator(1))
+    return torch.rand(count, pixels_of(spec), generator=generator(1))
 
 
 # --- Parameter counts -----------------------------------------------------------------------
@@ -73,12 +73,12 @@ def count(model: nn.Module) -> int:
 def test_parameter_count_is_the_reports(name: str) -> None:
     changes, expected = COUNTS[name]
     with torch.device("meta"):
-        assert count(VAE(toy_spec(**changes))) == expected
+        assert count(build(toy_spec(init="normal", **changes))) == expected
 
 
 def test_parameter_counts_of_encoder_decoder_and_vqvae_are_the_reports() -> None:
     with torch.device("meta"):
-        model = VAE(toy_spec(hidden=(500, 500), latent_dim=3))
+        model = VAE(784, (500, 500), 3)
         assert count(model.encoder_mean) + count(model.encoder_log_var) == 1_289_006
         assert count(model.decoder) == 645_284
         assert count(VQVAE(10, 2)) == 307_225
@@ -410,10 +410,10 @@ def running_statistics(model: VQVAE) -> list[Tensor]:
 def test_batch_statistics_keep_following_the_data_after_an_evaluation() -> None:
     """The report's code evaluates after an epoch and trains on with frozen statistics."""
     spec = toy_vqvae_spec(batch_size=10, history_images=6)
-    training = _Training("vq", spec, 0, toy_images(), FP32)
+    training = Trainer("vq", spec, 0, toy_images(), FP32)
     training.advance()
     before = running_statistics(training.model)
-    training.log_history()
+    training.record()
     evaluated = running_statistics(training.model)
     assert all(torch.equal(a, b) for a, b in zip(before, evaluated, strict=True))
     training.advance()
@@ -425,10 +425,10 @@ def test_batch_statistics_keep_following_the_data_after_an_evaluation() -> None:
 def test_vqvae_history_is_evaluated_with_running_statistics() -> None:
     """In eval mode an image's reconstruction does not depend on its batch."""
     spec = toy_vqvae_spec(batch_size=10, history_images=6)
-    training = _Training("vq", spec, 0, toy_images(), FP32)
+    training = Trainer("vq", spec, 0, toy_images(), FP32)
     training.advance()
-    x = training.probes["test"][0]
-    row = training.log_history()
+    x = training.history.splits["test"][0]
+    row = training.record()
     training.model.eval()
     with torch.no_grad():
         alone = [(training.model(image[None])[0] - image).square().mean() for image in x]

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from linear_gaussian import LinearGaussian
-from toys import toy_spec, toy_vqvae_spec
-from vaelab.models import build
+from toys import pixels_of, toy_spec, toy_vqvae_spec
 from vaelab.models.distributions import DiagonalNormal
+from vaelab.models.families import build
 from vaelab.models.objectives import ElboTerms, elbo_terms, vq_terms
 
 
@@ -37,15 +37,15 @@ VARIANTS = {
 def test_terms_are_torchs_with_the_same_noise(name: str) -> None:
     spec = VARIANTS[name]
     model = build(spec, generator()).double()
-    x = torch.rand(9, spec.pixels, generator=generator(1), dtype=torch.float64)
-    eps = torch.randn(9, spec.latent_dim, generator=generator(2), dtype=torch.float64)
-    c = None if spec.condition == "none" else model.embed(torch.arange(9))
+    x = torch.rand(9, pixels_of(spec), generator=generator(1), dtype=torch.float64)
+    eps = torch.randn(9, spec.model.latent_dim, generator=generator(2), dtype=torch.float64)
+    c = None if spec.model.condition == "none" else model.embed(torch.arange(9))
     terms = elbo_terms(model, x, c, eps)
 
     q = model.encode(x, c)
     posterior = Normal(q.mean, (0.5 * q.log_var).exp())
     p = model.decode(posterior.mean + posterior.stddev * eps, c)
-    if spec.likelihood == "bernoulli":
+    if spec.model.likelihood == "bernoulli":
         pixels = torch.distributions.Bernoulli(logits=p.logits, validate_args=False)
     else:
         pixels = Normal(p.mean, p.log_var.exp().sqrt())

@@ -20,12 +20,13 @@ import pandas as pd
 import pytest
 import torch
 
-from toys import needs_card, toy_images, toy_spec, toy_vqvae_spec
+from toys import heard, needs_card, toy_images, toy_spec, toy_vqvae_spec
 from vaelab import __version__
 from vaelab.data import Dataset
-from vaelab.models import VAE, build
+from vaelab.models.families import build
+from vaelab.models.vae import VAE
 from vaelab.pipeline import runner
-from vaelab.pipeline.runner import evaluate_run, load_model, train_run, work_on_runs
+from vaelab.pipeline.runner import load_model
 from vaelab.results.files import RunFiles
 from vaelab.results.provenance import git_state, versions
 from vaelab.settings.config import Config, validate
@@ -34,6 +35,7 @@ from vaelab.settings.spec import RunSpec, fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.termination import termination
+from vaelab.training.trainer import Trainer
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, one_at_a_time, read_json
 
@@ -55,6 +57,25 @@ SETTINGS = {
         "chains": 2,
     },
 }
+
+
+def train_run(
+    *arguments: Any, log: Callable[[str], None] = lambda line: None, **options: Any
+) -> None:
+    with heard(log):
+        runner.train_run(*arguments, **options)
+
+
+def evaluate_run(*arguments: Any, log: Callable[[str], None], **options: Any) -> None:
+    with heard(log):
+        runner.evaluate_run(*arguments, **options)
+
+
+def work_on_runs(
+    *arguments: Any, log: Callable[[str], None] = lambda line: None, **options: Any
+) -> None:
+    with heard(log):
+        runner.work_on_runs(*arguments, **options)
 
 
 @dataclass
@@ -84,7 +105,7 @@ class Lab:
         return read_json(self.files.text(name))
 
     def with_spec(self, **changes: Any) -> Lab:
-        spec = RunSpec.model_validate(self.run.spec.model_dump() | changes)
+        spec = RunSpec.from_flat(self.run.spec.flat() | changes)
         return Lab(self.config, Run(self.run.name, self.run.seed, spec), self.lines)
 
 
@@ -114,7 +135,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*arguments: object, **named: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(runner, "train", train)
+    monkeypatch.setattr(Trainer, "run", train)
 
 
 # --- Training -------------------------------------------------------------------------------
@@ -126,7 +147,7 @@ def test_training_writes_weights_history_and_a_true_provenance(lab: Lab) -> None
     assert found["run"] == "vae-s3"
     assert found["checkpoint_sha256"] == file_sha256(lab.files.checkpoint)
     assert found["fingerprint"] == fingerprint(lab.run.spec, 3, "toy mnist")
-    assert RunSpec.model_validate(found["spec"]) == lab.run.spec
+    assert RunSpec.from_flat(found["spec"]) == lab.run.spec
     assert found["seed"] == 3
     assert found["dataset"] == {"name": "mnist", "sha256": "toy mnist", "synthetic": False}
     assert found["git"] == git_state()
@@ -549,7 +570,7 @@ def test_likelihood_settings_and_files_belong_to_the_evaluation(
     likelihood_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tables(*arguments: Any) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
-        rows = [{"z_samples": arguments[5].curve_samples}]
+        rows = [{"z_samples": arguments[6].curve_samples}]
         return rows, rows
 
     monkeypatch.setattr(runner, "likelihood_tables", tables)
@@ -573,16 +594,16 @@ def test_evaluation_that_moves_to_the_cpu_half_way_measures_the_trained_weights(
     expected = lab.json("metrics.json")
     original, attempts = runner.likelihood_tables, []
 
-    def tables(spec: RunSpec, model: VAE, *arguments: Any) -> Any:
+    def tables(name: str, spec: RunSpec, model: VAE, *arguments: Any) -> Any:
         attempts.append(model)
         if len(attempts) == 1:
             # An earlier snapshot is in place when the card's memory ends.
             with torch.no_grad():
                 model.decoder.layers[-1].bias += 1.0
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(spec, model, *arguments)
+        return original(name, spec, model, *arguments)
 
-    def compute_with(config: Config, threads: int, work: Any, log: Any) -> Any:
+    def compute_with(config: Config, threads: int, work: Any) -> Any:
         compute = Compute(torch.device("cpu"), torch.float32)
         with pytest.raises(torch.OutOfMemoryError):
             work(compute)
@@ -650,13 +671,13 @@ def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
 
     at_once(4)
     threads: set[int] = set()
-    train = runner.train
+    train = Trainer.run
 
     def noted(*arguments: Any, **named: Any) -> Any:
         threads.add(threading.get_ident())
         return train(*arguments, **named)
 
-    monkeypatch.setattr(runner, "train", noted)
+    monkeypatch.setattr(Trainer, "run", noted)
     work_on_runs(beside, SEVERAL, log=lab.lines.append)
     assert len(threads) > 1
     assert threading.get_ident() not in threads

@@ -13,14 +13,16 @@ from pydantic import ValidationError
 
 from toys import FP32, toy_images, toy_spec
 from vaelab.cli import main
-from vaelab.estimators import VAEAdapter, importance, log_terms
+from vaelab.estimators.log_weights import log_terms
+from vaelab.estimators.model import VAEAdapter
+from vaelab.estimators.reductions import importance
 from vaelab.evaluation.evaluator import evaluate
-from vaelab.models import build
+from vaelab.models.families import build
 from vaelab.pipeline import yardstick
 from vaelab.settings.config import Config, EvaluationSettings, load_config
 from vaelab.settings.runs import Run, resolve
 from vaelab.training.state import save_tensors
-from vaelab.training.trainer import _Training
+from vaelab.training.trainer import Trainer
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json, write_json
 from workflow_project import PRESETS, ROOT
@@ -32,12 +34,16 @@ DATA = toy_images()
 def test_it_is_the_model_of_burda_et_al_in_every_preset(preset: str) -> None:
     runs = resolve(load_config(overrides={"preset": preset}, root=ROOT), ROOT)
     spec = runs.run("yardstick-s0").spec
-    assert (spec.architecture, spec.activation, spec.binarize) == (
+    assert (spec.model.architecture, spec.model.activation, spec.data.binarize) == (
         (200, 200, 50),
         "tanh",
         "dynamic",
     )
-    assert (spec.samples, spec.optimizer, spec.schedule) == (24_000_000, "adam", "cosine")
+    assert (spec.budget.samples, spec.recipe.optimizer, spec.recipe.schedule) == (
+        24_000_000,
+        "adam",
+        "cosine",
+    )
     assert runs.ids(["yardstick"]) == ["yardstick-s0"]
     assert not any("yardstick" in name for name in (*runs.by_id, *runs.alias))
 
@@ -45,7 +51,7 @@ def test_it_is_the_model_of_burda_et_al_in_every_preset(preset: str) -> None:
 def test_its_budget_can_be_changed() -> None:
     overrides = {"training": {"runs": {"yardstick": {"samples": 1000}}}}
     runs = resolve(load_config(overrides=overrides, root=ROOT), ROOT)
-    assert runs.run("yardstick-s0").spec.samples == 1000
+    assert runs.run("yardstick-s0").spec.budget.samples == 1000
 
 
 def test_binarized_images_are_black_and_white_by_their_grey_values() -> None:
@@ -68,7 +74,7 @@ def test_binarized_images_are_black_and_white_by_their_grey_values() -> None:
 
 def test_images_are_binarised_anew_at_every_visit() -> None:
     run = toy_spec(binarize="dynamic", batch_size=130, samples=10_000)
-    training = _Training("a", run, 0, DATA, FP32)
+    training = Trainer("a", run, 0, DATA, FP32)
     seen = []
 
     def note(x: torch.Tensor, c: torch.Tensor | None, *drawn: torch.Tensor) -> None:
@@ -88,9 +94,9 @@ def test_images_are_binarised_anew_at_every_visit() -> None:
 
 def test_history_and_evaluation_are_of_the_fixed_binary_images() -> None:
     run = toy_spec(binarize="dynamic", history_images=500)
-    training = _Training("a", run, 0, DATA, FP32)
+    training = Trainer("a", run, 0, DATA, FP32)
     binary = DATA.binarized()
-    x = training.probes["test"][0]
+    x = training.history.splits["test"][0]
     np.testing.assert_array_equal((x * 255).numpy(), binary.test_images)
     settings = EvaluationSettings(nll_images=20, nll_samples=5, generated=100)
     one = evaluate(run, training.model, DATA, settings, FP32)

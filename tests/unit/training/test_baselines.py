@@ -7,33 +7,32 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec
-from vaelab.estimators import (
-    FittedAdapter,
-    VAEAdapter,
-    encoder_or_fit,
-    importance,
-    kw_appendix_d,
-    log_terms,
-)
+from toys import BF16, FP32, VARIANTS, heard, toy_batch, toy_images, toy_spec, train
+from vaelab.estimators.fitted import FittedAdapter, adapter_of
+from vaelab.estimators.kw_appendix_d import kw_appendix_d
+from vaelab.estimators.log_weights import log_terms
+from vaelab.estimators.model import VAEAdapter
+from vaelab.estimators.reductions import importance
 from vaelab.evaluation.evaluator import FITTED, evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
-from vaelab.models import VAE, build
 from vaelab.models.distributions import Bernoulli, DiagonalNormal
+from vaelab.models.families import build
 from vaelab.models.mlp import MLP
+from vaelab.models.vae import VAE
 from vaelab.settings.config import EvaluationSettings, LikelihoodSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.baselines import McemGradients, WakeSleepGradients
 from vaelab.training.device import Compute
 from vaelab.training.fast.flat import FlatParameters
-from vaelab.training.fast.optimizer import FlatOptimizer
-from vaelab.training.trainer import FITTED_IMAGES, TrainingResult, _Training, train
+from vaelab.training.fast.optimizer import fastest_optimizer
+from vaelab.training.history import FITTED_IMAGES
+from vaelab.training.methods import check
+from vaelab.training.trainer import Trainer, TrainingResult
 from vaelab.util.errors import VaelabError
 
-UNCONDITIONAL = [name for name, run in VARIANTS.items() if run.condition == "none"]
+UNCONDITIONAL = [name for name, run in VARIANTS.items() if run.model.condition == "none"]
 DATA = toy_images()
 
 
@@ -44,7 +43,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def toy_train(
     run: RunSpec, folder: Path, *, seed: int = 0, compute: Compute = FP32
 ) -> TrainingResult:
-    return train("toy", run, seed, DATA, compute, resume=folder / "r", log=lambda _: None)
+    return train("toy", run, seed, DATA, compute, resume=folder / "r")
 
 
 # --- Wake-sleep -------------------------------------------------------------------------------
@@ -57,7 +56,11 @@ def wake_sleep(
     run = VARIANTS[name]
     model = build(run, generator())
     x, _, _ = toy_batch(run, model)
-    return WakeSleepGradients(model, FlatParameters(model, dtype), dtype), x, torch.arange(len(x))
+    return (
+        WakeSleepGradients(model, FlatParameters(model, dtype), 1.0, dtype),
+        x,
+        torch.arange(len(x)),
+    )
 
 
 @pytest.mark.parametrize("name", UNCONDITIONAL)
@@ -65,8 +68,8 @@ def test_wake_sleep_gradients_are_those_of_the_two_phases(name: str) -> None:
     gradients, x, index = wake_sleep(name)
     eps, dreamt_z, dreamt_x = drawn = gradients.draw(x, index, generator(5))
     gradients(x, None, *drawn)
-    ours = gradients.flat.master.grad.clone()
-    gradients.flat.master.grad.zero_()
+    ours = gradients.flat.gradient.clone()
+    gradients.flat.gradient.zero_()
     model = gradients.model
     with torch.no_grad():
         q = model.encode(x)
@@ -74,7 +77,7 @@ def test_wake_sleep_gradients_are_those_of_the_two_phases(name: str) -> None:
     wake = -model.decode(z).log_prob(x).mean()
     sleep = -model.encode(dreamt_x).log_prob(dreamt_z).mean()
     (wake + sleep).backward()
-    theirs = gradients.flat.master.grad
+    theirs = gradients.flat.gradient
     assert theirs.abs().max() > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6 * theirs.abs().max().item())
 
@@ -229,12 +232,12 @@ def best_log_likelihood(x: Tensor, latent_dim: int, sigma: float) -> float:
 def climb(gradients: McemGradients | WakeSleepGradients, x: Tensor, steps: int) -> float:
     """Mean log p(x) after training a linear model on all of x in each step."""
     run = toy_spec(method="mcem", learning_rate=0.03)
-    optimizer, rng = FlatOptimizer(run, gradients.flat), generator(2)
+    optimizer, rng = fastest_optimizer(run.recipe.optimizer, gradients.flat, 0.999), generator(2)
     for step in range(steps):
         drawn = gradients.draw(x, torch.arange(len(x)), rng)
         for _ in range(gradients.updates):
             gradients(x, None, *drawn)
-            optimizer.step(run.learning_rate * (1.0 - step / steps))
+            optimizer.step(run.recipe.learning_rate * (1.0 - step / steps))
     return gradients.model.exact(x).mean().item()
 
 
@@ -242,7 +245,8 @@ def test_mcem_reaches_the_maximum_likelihood_of_a_linear_model() -> None:
     model, x = linear_model()
     best = best_log_likelihood(x, model.latent_dim, model.sigma)
     assert model.exact(x).mean().item() < best - 5.0
-    gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())
+    gradients = LinearMcem(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
+    gradients.start(len(x), generator())
     assert best - 0.02 < climb(gradients, x, 400) <= best + 1e-6
 
 
@@ -251,7 +255,7 @@ def test_wake_sleep_reaches_the_maximum_likelihood_of_a_linear_model() -> None:
     model, x = linear_model(latent_dim=1)
     best = best_log_likelihood(x, model.latent_dim, model.sigma)
     assert model.exact(x).mean().item() < best - 2.0
-    gradients = LinearWakeSleep(model, FlatParameters(model, torch.float32), torch.float32)
+    gradients = LinearWakeSleep(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
     assert best - 0.03 < climb(gradients, x, 2500) <= best + 1e-6
     mean, covariance = model.posterior(x)
     with torch.no_grad():
@@ -270,14 +274,14 @@ def test_mcem_learns_repeats_and_leaves_the_encoder_alone(tmp_path: Path) -> Non
     assert one.history[-1]["samples"] == 3000
     assert one.history[-1]["train_neg_elbo"] < 0.6 * one.history[0]["train_neg_elbo"]
     assert all(torch.equal(tensor, two.state[name]) for name, tensor in one.state.items())
-    short = toy_train(run.model_copy(update={"samples": 100}), tmp_path)
+    short = toy_train(run.changed(**{"samples": 100}), tmp_path)
     for name, tensor in short.state.items():
         moved = not torch.equal(tensor, one.state[name])
         assert moved == name.startswith("decoder"), name
 
 
 def test_mcem_makes_five_weight_updates_a_batch() -> None:
-    training = _Training("a", toy_spec(method="mcem"), 0, DATA, FP32)
+    training = Trainer("a", toy_spec(method="mcem"), 0, DATA, FP32)
     training.advance()
     assert training.optimizer.state["step"].item() == 5
     assert training.progress.seen == 100
@@ -291,8 +295,10 @@ def test_mcem_in_bf16_keeps_its_products_in_float32(tmp_path: Path) -> None:
 
 def test_history_of_mcem_is_of_few_images() -> None:
     run = toy_spec(method="mcem", history_images=120)
-    training = _Training("a", run, 0, toy_images(train=150), FP32)
-    assert [len(training.probes[split][0]) for split in ("train", "test")] == [FITTED_IMAGES] * 2
+    training = Trainer("a", run, 0, toy_images(train=150), FP32)
+    assert [len(training.history.splits[split][0]) for split in ("train", "test")] == [
+        FITTED_IMAGES
+    ] * 2
 
 
 @pytest.mark.parametrize("name", UNCONDITIONAL)
@@ -301,17 +307,18 @@ def test_mcem_gradients_are_those_of_the_joint_density(name: str) -> None:
     model = build(run, generator())
     flat = FlatParameters(model, torch.float32)
     x, _, z = toy_batch(run, model)
-    gradients = McemGradients(model, flat, len(x), generator())
+    gradients = McemGradients(model, flat, 1.0, torch.float32)
+    gradients.start(len(x), generator())
     gradients(x, None, z)
-    ours = flat.master.grad.clone()
+    ours = flat.gradient.clone()
     point = gradients.evaluate(x, z.unsqueeze(0))
-    assert torch.equal(flat.master.grad, ours), "moving the chains leaves the gradient alone"
-    flat.master.grad.zero_()
+    assert torch.equal(flat.gradient, ours), "moving the chains leaves the gradient alone"
+    flat.gradient.zero_()
     at = z.clone().requires_grad_(True)
     log_lik = model.decode(at).log_prob(x)
     (-log_lik.mean()).backward()
-    tolerance = 1e-6 * flat.master.grad.abs().max().item()
-    torch.testing.assert_close(ours, flat.master.grad, rtol=1e-4, atol=tolerance)
+    tolerance = 1e-6 * flat.gradient.abs().max().item()
+    torch.testing.assert_close(ours, flat.gradient, rtol=1e-4, atol=tolerance)
     log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
     torch.testing.assert_close(point.log_density[0], log_lik.detach() + log_prior)
     expected = -at.grad * len(x) - z
@@ -322,7 +329,8 @@ def test_mcem_gradients_are_those_of_the_joint_density(name: str) -> None:
 
 def test_mcem_chains_sample_the_posterior_and_tune_themselves() -> None:
     model, x = linear_model()
-    gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())
+    gradients = LinearMcem(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
+    gradients.start(len(x), generator())
     index, rng = torch.arange(len(x)), generator(4)
     for _ in range(150):
         gradients.draw(x, index, rng)
@@ -346,7 +354,8 @@ def test_mcem_chains_sample_the_posterior_and_tune_themselves() -> None:
 def test_mcem_visit_is_ten_leapfrog_steps_and_five_updates() -> None:
     """Kingma & Welling, appendix E."""
     model, x = linear_model()
-    gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())
+    gradients = LinearMcem(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
+    gradients.start(len(x), generator())
     evaluated = []
     evaluate = gradients.evaluate
     gradients.evaluate = lambda x, z: evaluated.append(z) or evaluate(x, z)  # type: ignore[method-assign]
@@ -358,7 +367,8 @@ def test_mcem_visit_is_ten_leapfrog_steps_and_five_updates() -> None:
 
 def test_mcem_moves_only_the_chains_of_the_batch() -> None:
     model, x = linear_model()
-    gradients = LinearMcem(model, FlatParameters(model, torch.float32), len(x), generator())
+    gradients = LinearMcem(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
+    gradients.start(len(x), generator())
     before = {name: tensor.clone() for name, tensor in gradients.state.items()}
     index, rng = torch.tensor([7, 3, 150]), generator(4)
     for _ in range(10):
@@ -381,14 +391,14 @@ def test_resumed_at_any_step_a_training_ends_the_same(
 ) -> None:
     """Every step of the rest is the same: in the middle of an epoch, at its end, at the last."""
     run = toy_spec(method=method, batch_size=30, samples=300)
-    whole = _Training("a", run, 3, DATA, FP32)
+    whole = Trainer("a", run, 3, DATA, FP32)
     for _ in range(10):
         whole.advance()
-    first = _Training("a", run, 3, DATA, FP32)
+    first = Trainer("a", run, 3, DATA, FP32)
     for _ in range(stopped_after):
         first.advance()
     first.save(tmp_path / "r")
-    second = _Training("a", run, 3, DATA, FP32)
+    second = Trainer("a", run, 3, DATA, FP32)
     assert second.load(tmp_path / "r")
     for _ in range(10 - stopped_after):
         second.advance()
@@ -477,9 +487,8 @@ def test_cross_log_prob_pairs_every_distribution_with_every_image() -> None:
 
 def test_only_mcem_does_without_the_encoder() -> None:
     model = build(toy_spec(), generator())
-    assert type(encoder_or_fit(model, "aevb")) is VAEAdapter
-    assert type(encoder_or_fit(model, "wake_sleep")) is VAEAdapter
-    fitted = encoder_or_fit(model, "mcem")
+    assert type(adapter_of(model, encoder=True)) is VAEAdapter
+    fitted = adapter_of(model, encoder=False)
     assert isinstance(fitted, FittedAdapter)
     assert not fitted.encoder
 
@@ -496,8 +505,8 @@ def test_only_mcem_does_without_the_encoder() -> None:
 def test_what_a_baseline_cannot_train(
     method: str, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ValidationError, match=f"method {method} .*{message}"):
-        toy_spec(method=method, **changes)
+    with pytest.raises(VaelabError, match=f"method {method} .*{message}"):
+        check(toy_spec(method=method, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -537,11 +546,12 @@ def test_curves_and_final_estimates_of_mcem_agree(
     )
     assert result.snapshots is not None
     lines: list[str] = []
-    curve, final = likelihood_tables(
-        run, model, result.snapshots, result.snapshot_samples, DATA, small, FP32, lines.append
-    )
     seen = result.snapshot_samples
-    assert lines == [f"log p(x) after {n} samples, of {seen[-1]}" for n in seen]
+    with heard(lines.append):
+        curve, final = likelihood_tables(
+            "toy", run, model, result.snapshots, seen, DATA, small, FP32
+        )
+    assert lines == [f"toy: log p(x) after {n} samples, of {seen[-1]}" for n in seen]
     early, late = (
         row["nats"] for row in curve if (row["split"], row["estimator"]) == ("train", "importance")
     )
@@ -567,7 +577,7 @@ def test_importance_sampling_does_not_depend_on_a_bad_encoder(tmp_path: Path) ->
             model.load_state_dict(result.state)
             model.encoder_mean.layers[-1].bias += shift
             weights = torch.cat([p.flatten() for p in model.parameters()])[None]
-        curve, _ = likelihood_tables(run, model, weights, [3000], DATA, settings, FP32, print)
+        curve, _ = likelihood_tables("toy", run, model, weights, [3000], DATA, settings, FP32)
         found.append({r["estimator"]: r["nats"] for r in curve if r["split"] == "test"})
     assert found[1]["importance"] == pytest.approx(found[0]["importance"], abs=0.2)
     assert found[1]["elbo"] < found[0]["elbo"] - 5.0

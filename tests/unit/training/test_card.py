@@ -20,25 +20,25 @@ import torch
 from every_training import SPECS, assert_same
 from pretended_card import CARD, PretendedCard, pretended_card
 from recorded_graphs import RecordedGraph, recorded_graphs
-from toys import BF16, FP32, needs_card, toy_images, toy_spec
+from toys import BF16, FP32, needs_card, toy_images, toy_spec, train
 from vaelab.estimators import log_weights
 from vaelab.evaluation import likelihood
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
-from vaelab.models import build
+from vaelab.models.families import build
 from vaelab.settings.config import EvaluationSettings, LikelihoodSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.fast import flat as flat_module
 from vaelab.training.fast.flat import FlatParameters
-from vaelab.training.trainer import TrainingResult, train
+from vaelab.training.trainer import TrainingResult
 
 __all__ = ["pretended_card", "recorded_graphs"]
 
 IMAGES = {name: toy_images(name, train=135) for name in ("mnist", "frey")}
 ON_CARD = Compute(CARD, torch.float32)
 BUDGET = {"samples": 256, "batch_size": 8, "learning_rate": 2.0**-8}
-SPECS = {name: spec.model_copy(update={"samples": 256}) for name, spec in SPECS.items()} | {
+SPECS = {name: spec.changed(**{"samples": 256}) for name, spec in SPECS.items()} | {
     "vqvae": SPECS["vqvae"],
     "manifold": toy_spec(**BUDGET, latent_dim=2, trunks="shared"),
     "faces": toy_spec(**BUDGET, dataset="frey", likelihood="gaussian"),
@@ -66,8 +66,8 @@ def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(spec: RunSpec, compute: Compute, path: Path) -> TrainingResult:
-    data = IMAGES[spec.dataset]
-    return train("a", spec, 0, data, compute, resume=path, log=lambda line: None)
+    data = IMAGES[spec.data.dataset]
+    return train("a", spec, 0, data, compute, resume=path)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -77,7 +77,10 @@ def test_training_is_where_it_was_asked_to_be(
     expected = trained(SPECS[name], FP32, tmp_path / "r")
     assert not pretended_card.operations.on_card
     assert_same(trained(SPECS[name], ON_CARD, tmp_path / "r"), expected)
-    assert pretended_card.operations.on_card > SPECS[name].samples // SPECS[name].batch_size
+    assert (
+        pretended_card.operations.on_card
+        > SPECS[name].budget.samples // SPECS[name].recipe.batch_size
+    )
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -132,7 +135,7 @@ def test_matrices_are_aligned_and_gaps_stay_zero(
 
 def evaluated(spec: RunSpec, compute: Compute) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     model = build(spec, torch.Generator().manual_seed(0))
-    return evaluate(spec, model, IMAGES[spec.dataset], SETTINGS, compute)
+    return evaluate(spec, model, IMAGES[spec.data.dataset], SETTINGS, compute)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -182,7 +185,7 @@ def test_estimates_are_where_they_were_asked_to_be(
 
     def tables(compute: Compute) -> Any:
         return likelihood_tables(
-            spec, model, snapshots, [1, 2], IMAGES["mnist"], LIKELIHOOD, compute, lambda line: None
+            "toy", spec, model, snapshots, [1, 2], IMAGES["mnist"], LIKELIHOOD, compute
         )
 
     expected = tables(FP32)

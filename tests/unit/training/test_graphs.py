@@ -18,11 +18,11 @@ import torch
 
 from every_training import BUDGET, SPECS, assert_same
 from recorded_graphs import RecordedGraph, recorded_graphs
-from toys import FP32, needs_card, toy_images, toy_spec
+from toys import FP32, needs_card, toy_images, toy_spec, train
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.fast.graphs import LAUNCHES, GraphedSteps
-from vaelab.training.trainer import FINITE_EVERY, TrainingResult, _Training, train
+from vaelab.training.trainer import FINITE_EVERY, Trainer, TrainingResult
 
 __all__ = ["recorded_graphs"]
 
@@ -43,7 +43,7 @@ def test_recorded_steps_are_the_steps(
     assert not recorded_graphs
     assert_same(result(SPECS[name], GRAPHED, tmp_path / "r"), expected)
     launches = sum(graph.replays for graph in recorded_graphs)
-    assert 0 < launches < SPECS[name].samples / SPECS[name].batch_size
+    assert 0 < launches < SPECS[name].budget.samples / SPECS[name].recipe.batch_size
 
 
 def test_recorded_steps_in_bf16(
@@ -105,7 +105,7 @@ def test_weights_are_looked_at_between_launches(
     """However long a launch, none goes past the step after which weights must be finite."""
     looked: list[int] = []
     monkeypatch.setattr(
-        "vaelab.training.trainer._Training.check_finite",
+        "vaelab.training.trainer.Trainer.check_finite",
         lambda training: looked.append(training.progress.steps),
     )
     spec = toy_spec(**BUDGET | {"samples": 8 * 1000})
@@ -118,14 +118,14 @@ def test_finished_training_leaves_nothing_on_the_card(
     tmp_path: Path, recorded_graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once: Python looks for garbage late, and a card's memory is no reason for it."""
-    alive: list[weakref.ref[_Training]] = []
-    start = _Training.__init__
+    alive: list[weakref.ref[Trainer]] = []
+    start = Trainer.__init__
 
-    def noted(training: _Training, *arguments: Any) -> None:
+    def noted(training: Trainer, *arguments: Any) -> None:
         start(training, *arguments)
         alive.append(weakref.ref(training))
 
-    monkeypatch.setattr(_Training, "__init__", noted)
+    monkeypatch.setattr(Trainer, "__init__", noted)
     gc.disable()
     try:
         for compute in (FP32, GRAPHED):
@@ -155,7 +155,7 @@ def test_graphs_on_a_card_give_what_single_launches_give(
 def test_a_card_trains_to_what_a_cpu_trains_to(name: str, tmp_path: Path) -> None:
     """Other kernels and other noise, the same science: the bound, to a few per cent."""
     configure_process(1)
-    spec = SPECS[name].model_copy(update={"samples": 16 * 1024})
+    spec = SPECS[name].changed(**{"samples": 16 * 1024})
     with torch.cuda.stream(torch.cuda.Stream()):
         found = result(spec, Compute(torch.device("cuda"), torch.float32, True), tmp_path / "r")
     expected = result(spec, FP32, tmp_path / "r2")

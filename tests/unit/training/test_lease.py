@@ -30,7 +30,7 @@ CARDS = ["GPU-a", "GPU-b"]
 
 def hold(folder: Path, places: int, taken: Any, seconds: float) -> None:
     """Another process: lease a card, say which, keep it."""
-    with lease(CARDS, places, folder, log=lambda _: None) as index:
+    with lease(CARDS, places, folder) as index:
         taken.put((index, time.monotonic()))
         time.sleep(seconds)
 

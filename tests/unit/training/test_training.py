@@ -15,17 +15,19 @@ import pytest
 import torch
 from torch.nn.utils import vector_to_parameters
 
-from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec
-from vaelab.models import build
+from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec, train
+from vaelab.models.families import build
 from vaelab.settings.config import Config
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, resolve_compute
 from vaelab.training.fast.flat import FlatParameters
-from vaelab.training.fast.gradients import AutogradGradients, FusedGradients
-from vaelab.training.fast.optimizer import FlatOptimizer
+from vaelab.training.fast.gradients import FusedGradients
+from vaelab.training.fast.optimizer import fastest_optimizer
+from vaelab.training.gradients import AutogradGradients
+from vaelab.training.history import history_grid
 from vaelab.training.lease import compute_with
 from vaelab.training.state import load_tensors
-from vaelab.training.trainer import history_grid, learning_rate, train
+from vaelab.training.trainer import learning_rate
 from vaelab.util.errors import VaelabError
 from workflow_project import ROOT
 
@@ -38,9 +40,9 @@ def both_gradients(run: RunSpec, dtype: torch.dtype) -> tuple[torch.Tensor, torc
         model = build(run, torch.Generator().manual_seed(0))
         flat = FlatParameters(model, dtype if way is FusedGradients else torch.float32)
         x, c, eps = toy_batch(run, model)
-        way(model, flat, run.beta, dtype)(x.to(dtype), c, eps)
+        way(model, flat, run.objective.beta, dtype)(x.to(dtype), c, eps)
         flat.collect()
-        gradients.append(flat.master.grad.clone())
+        gradients.append(flat.gradient.clone())
     return gradients[0], gradients[1]
 
 
@@ -93,7 +95,7 @@ def test_first_layers_of_both_trunks_are_one_matrix() -> None:
 
 def test_snapshots_are_in_the_order_of_the_models_parameters(tmp_path: Path) -> None:
     run = toy_spec(snapshots=1)
-    result = train("a", run, 0, DATA, FP32, resume=tmp_path / "r", log=lambda _: None)
+    result = train("a", run, 0, DATA, FP32, resume=tmp_path / "r")
     model = build(run)
     vector_to_parameters(result.snapshots[-1], model.parameters())
     assert all(torch.equal(value, result.state[name]) for name, value in model.named_parameters())
@@ -113,7 +115,7 @@ def test_optimizers_are_pytorchs(name: str, reference: object, dtype: torch.dtyp
     layer = torch.nn.Linear(30, 20)
     flat = FlatParameters(layer, dtype)
     ours, theirs = flat.master, torch.nn.Parameter(flat.master.detach().clone())
-    optimizer = FlatOptimizer(toy_spec(optimizer=name, adam_beta2=0.97), flat)
+    optimizer = fastest_optimizer(name, flat, 0.97)
     expected = reference(theirs)
     for gradient in torch.randn(4, len(theirs)).to(dtype):
         flat.compute_grad.copy_(gradient)
@@ -135,7 +137,7 @@ def test_one_pass_rounds_weights_to_the_nearest_even_bf16(optimizer: str) -> Non
     flat = FlatParameters(layer, torch.bfloat16)
     before = flat.master.detach().clone()
     flat.compute.zero_()
-    FlatOptimizer(toy_spec(optimizer=optimizer), flat).step(0.1)
+    fastest_optimizer(optimizer, flat, 0.999).step(0.1)
     assert torch.equal(flat.master.detach(), before)
     assert torch.equal(flat.compute, before.bfloat16())
 
@@ -166,25 +168,22 @@ def test_training_lowers_the_bound_and_repeats_bit_for_bit(
     compute: Compute, tmp_path: Path
 ) -> None:
     run = toy_spec(samples=4000, batch_size=50, learning_rate=3e-3)
-    results = [
-        train("a", run, 0, DATA, compute, resume=tmp_path / "r", log=lambda _: None)
-        for _ in range(2)
-    ]
+    results = [train("a", run, 0, DATA, compute, resume=tmp_path / "r") for _ in range(2)]
     first, last = results[0].history[0], results[0].history[-1]
     assert last["samples"] == 4000
     assert last["train_neg_elbo"] < 0.8 * first["train_neg_elbo"]
     assert last["train_neg_elbo"] == pytest.approx(last["train_recon"] + last["train_kl"])
     for name, tensor in results[0].state.items():
         assert torch.equal(tensor, results[1].state[name])
-    other = train("a", run, 1, DATA, compute, resume=tmp_path / "r", log=lambda _: None)
+    other = train("a", run, 1, DATA, compute, resume=tmp_path / "r")
     assert any(not torch.equal(t, other.state[n]) for n, t in results[0].state.items())
 
 
 def test_the_epoch_sees_every_image_once_and_keeps_the_partial_batch(tmp_path: Path) -> None:
     """230 images in batches of 100: 100, 100, 30, then the next epoch's first 100."""
-    from vaelab.training.trainer import _Training
+    from vaelab.training.trainer import Trainer
 
-    training = _Training("a", toy_spec(samples=330), 0, DATA, FP32)
+    training = Trainer("a", toy_spec(samples=330), 0, DATA, FP32)
     order = training.order.clone()
     sizes, positions = [], []
     for _ in range(4):
@@ -204,7 +203,7 @@ TRAIN_SCRIPT = """
     from pathlib import Path
     import torch
     from toys import BF16, FP32, toy_images, toy_spec
-    from vaelab.training.trainer import train
+    from toys import train
     from vaelab.training.state import save_tensors
     torch.set_num_threads(1)
     run = toy_spec(**{changes!r})
@@ -317,26 +316,26 @@ def test_damaged_resume_file_is_named(tmp_path: Path) -> None:
 def test_divergence_is_named_and_stops_the_run(tmp_path: Path) -> None:
     run = toy_spec(learning_rate=1e20, samples=100_000, history_points=2)
     with pytest.raises(VaelabError, match=r"wild-s0 diverged: .* after \d+ samples"):
-        train("wild-s0", run, 0, DATA, FP32, resume=tmp_path / "r", log=lambda _: None)
+        train("wild-s0", run, 0, DATA, FP32, resume=tmp_path / "r")
 
 
 def test_output_bias_starts_at_the_mean_image(tmp_path: Path) -> None:
-    from vaelab.training.trainer import _Training
+    from vaelab.training.trainer import Trainer
 
-    training = _Training("a", toy_spec(output_bias=True), 0, DATA, FP32)
+    training = Trainer("a", toy_spec(output_bias=True), 0, DATA, FP32)
     bias = training.model.decoder.layers[-1].bias.detach().sigmoid().numpy()
     assert bias == pytest.approx(DATA.train_images.mean(0) / 255.0, abs=2e-3)
 
 
 def test_the_vq_vae_starts_grey_with_its_output_open_in_every_phase() -> None:
     """Its transposed convolutions treat pixels by their position modulo 4."""
-    from vaelab.training.trainer import _Training
+    from vaelab.training.trainer import Trainer
 
     x = torch.from_numpy(DATA.train_images[:64]).float() / 255.0
     closed = {}
     for bias in (True, False):
         run = toy_spec(**KILL_VARIANTS["vqvae"][0] | {"output_bias": bias})
-        model = _Training("a", run, 0, DATA, FP32).model
+        model = Trainer("a", run, 0, DATA, FP32).model
         with torch.no_grad():
             out = model(x)[0].view(-1, 28, 28)
         phases = out.unflatten(1, (7, 4)).unflatten(3, (7, 4))
@@ -383,7 +382,7 @@ def test_a_larger_budget_goes_on_from_a_kept_state_to_the_same_bits(
     fields = {"optimizer": "adagrad", "init": "normal", "method": method, "batch_size": 50}
     fields |= {"history_per_decade": 9, "samples": 4000}
     long, kept = toy_spec(**fields), tmp_path / "kept"
-    short = long.model_copy(update={"samples": 2630})
+    short = long.changed(**{"samples": 2630})
     at_once = train("at once", long, 0, DATA, FP32, resume=tmp_path / "a")
     train("short", short, 0, DATA, FP32, resume=tmp_path / "b", keep=kept)
     lines: list[str] = []
@@ -407,7 +406,7 @@ def test_a_state_that_is_no_beginning_is_not_gone_on_from(
     change: dict[str, object], tmp_path: Path
 ) -> None:
     long = toy_spec(history_per_decade=9, batch_size=50, samples=4000)
-    short = long.model_copy(update={"samples": 2630} | change)
+    short = long.changed(**{"samples": 2630} | change)
     kept = tmp_path / "kept"
     train("short", short, 0, DATA, FP32, resume=tmp_path / "b", keep=kept)
     # Neither a batch that the budget cut short nor a falling rate is worth keeping.

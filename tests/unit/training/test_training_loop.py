@@ -11,21 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from toys import BF16, FP32, toy_images, toy_spec
-from vaelab.models import VAE, build
+from toys import BF16, FP32, toy_images, toy_spec, train
+from vaelab.models.families import build
 from vaelab.models.objectives import elbo_terms
+from vaelab.models.vae import VAE
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
-from vaelab.training.trainer import (
-    FINITE_EVERY,
-    HISTORY,
-    INIT,
-    NOISE,
-    SHUFFLE,
-    _Training,
-    learning_rate,
-    train,
-)
+from vaelab.training.history import HISTORY
+from vaelab.training.trainer import FINITE_EVERY, INIT, NOISE, SHUFFLE, Trainer, learning_rate
 from vaelab.util.errors import VaelabError
 from vaelab.util.rng import representative, stream_seed
 
@@ -43,30 +36,32 @@ def pixels(split: str, index: Any) -> Tensor:
 
 
 def condition(model: VAE, spec: RunSpec, labels: Any) -> Tensor | None:
-    return None if spec.condition == "none" else model.embed(torch.from_numpy(labels.copy()))
+    return None if spec.model.condition == "none" else model.embed(torch.from_numpy(labels.copy()))
 
 
 def by_hand(spec: RunSpec, steps: int) -> dict[str, Tensor]:
     """The weights after some steps: autograd, PyTorch's optimiser, nothing of the loop."""
     model = build(spec, stream(SEED, INIT))
-    kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[spec.optimizer]
+    kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[spec.recipe.optimizer]
     optimizer = kind(model.parameters(), lr=0.0)
     noise = stream(SEED, NOISE)
-    count = spec.train_subset or len(DATA.train_images)
+    count = spec.data.train_subset or len(DATA.train_images)
     seen, epoch, position = 0, 0, 0
     order = torch.randperm(count, generator=stream(SEED, SHUFFLE, 0))
     for _ in range(steps):
         if position == count:
             epoch, position = epoch + 1, 0
             order = torch.randperm(count, generator=stream(SEED, SHUFFLE, epoch))
-        index = order[position : position + spec.batch_size].numpy()
+        index = order[position : position + spec.recipe.batch_size].numpy()
         position += len(index)
         seen += len(index)
         c = condition(model, spec, DATA.train_labels[index])
-        eps = torch.randn(len(index), spec.latent_dim, generator=noise)
+        eps = torch.randn(len(index), spec.model.latent_dim, generator=noise)
         optimizer.param_groups[0]["lr"] = learning_rate(spec, seen)
         optimizer.zero_grad()
-        elbo_terms(model, pixels("train", index), c, eps).objective(spec.beta).mean().backward()
+        elbo_terms(model, pixels("train", index), c, eps).objective(
+            spec.objective.beta
+        ).mean().backward()
         optimizer.step()
     return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
@@ -85,7 +80,7 @@ VARIANTS = {
 def test_steps_by_hand(name: str) -> None:
     """Four steps: a partial batch and a second epoch are among them."""
     spec = VARIANTS[name]
-    training = _Training("a", spec, SEED, DATA, FP32)
+    training = Trainer("a", spec, SEED, DATA, FP32)
     start = build(spec, stream(SEED, INIT)).state_dict()
     for _ in range(4):
         training.advance()
@@ -98,10 +93,10 @@ def test_steps_by_hand(name: str) -> None:
 
 def test_history_is_of_representative_images_with_fixed_noise() -> None:
     spec = toy_spec(condition="onehot", beta=3.0, history_images=15)
-    training = _Training("a", spec, SEED, DATA, FP32)
+    training = Trainer("a", spec, SEED, DATA, FP32)
     training.advance()
-    row = training.log_history()
-    eps = torch.randn(15, spec.latent_dim, generator=stream(0, HISTORY))
+    row = training.record()
+    eps = torch.randn(15, spec.model.latent_dim, generator=stream(0, HISTORY))
     everything = {
         "train": (DATA.train_images, DATA.train_labels),
         "test": (DATA.test_images, DATA.test_labels),
@@ -120,22 +115,22 @@ def test_history_is_of_representative_images_with_fixed_noise() -> None:
 
 
 def test_history_of_a_subset_run_is_of_images_it_trains_on() -> None:
-    training = _Training("a", toy_spec(train_subset=12, history_images=20), SEED, DATA, FP32)
-    x, _, eps = training.probes["train"]
+    training = Trainer("a", toy_spec(train_subset=12, history_images=20), SEED, DATA, FP32)
+    x, _, (eps,) = training.history.splits["train"]
     assert torch.equal(x, pixels("train", slice(12)))
     assert len(eps) == 12
-    assert len(training.probes["test"][0]) == 20
+    assert len(training.history.splits["test"][0]) == 20
 
 
 def test_images_and_noise_of_the_history_are_the_same_for_every_seed() -> None:
-    one, two = (_Training("a", toy_spec(), seed, DATA, FP32) for seed in (1, 2))
+    one, two = (Trainer("a", toy_spec(), seed, DATA, FP32) for seed in (1, 2))
     for split in ("train", "test"):
-        assert torch.equal(one.probes[split][0], two.probes[split][0])
-        assert torch.equal(one.probes[split][2], two.probes[split][2])
+        assert torch.equal(one.history.splits[split][0], two.history.splits[split][0])
+        assert torch.equal(one.history.splits[split][2][0], two.history.splits[split][2][0])
 
 
 def finished(spec: RunSpec, folder: Path, compute: Compute = FP32) -> dict[str, Tensor]:
-    return train("a", spec, 0, DATA, compute, resume=folder / "r", log=lambda _: None).state
+    return train("a", spec, 0, DATA, compute, resume=folder / "r").state
 
 
 def test_logging_does_not_disturb_the_training(tmp_path: Path) -> None:

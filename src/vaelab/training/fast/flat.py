@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Parameters begin at multiples of so many numbers on a card, whose fastest matrix products want
+# On a GPU parameters begin at multiples of so many numbers: the fastest matrix products want
 # operands at multiples of 16 bytes.
-CARD_ALIGNMENT = 64
+GPU_ALIGNMENT = 64
 
 
 class FlatParameters:
@@ -16,10 +16,11 @@ class FlatParameters:
     The model keeps working: its parameters are views. For bf16 products a bf16 copy of the
     buffer is kept beside the float32 master, with a bf16 gradient buffer; in float32 both are
     the master's own. A VAE's first layers come first, so that `first_layer` is one matrix for
-    both of two trunks. On a card there are gaps between parameters, zeros that stay so.
+    both of two trunks. On a GPU there are gaps between parameters; they are and stay 0.
 
     Attributes:
-        master: float32 weights (P,), a parameter with `.grad`; P counts the gaps.
+        master: float32 weights (P,), a parameter; P counts the gaps.
+        gradient: float32 gradient (P,), the master's `.grad`.
         separate: whether the compute type has buffers of its own.
         compute: weights (P,) in the compute type.
         compute_grad: gradient (P,) in the compute type.
@@ -36,16 +37,17 @@ class FlatParameters:
         order = dict.fromkeys([*(name for names in self._first for name in names), *parameters])
         self._shapes = {name: parameters[name].shape for name in order}
         device = next(iter(parameters.values())).device
-        self._starts, size = self._layout(CARD_ALIGNMENT if device.type == "cuda" else 1)
+        self._starts, size = self._layout(GPU_ALIGNMENT if device.type == "cuda" else 1)
         self.master = nn.Parameter(torch.zeros(size, device=device))
-        self.master.grad = torch.zeros_like(self.master)
-        gradients = self._views(self.master.grad)
+        self.gradient = torch.zeros_like(self.master)
+        self.master.grad = self.gradient
+        gradients = self._views(self.gradient)
         for name, view in self._views(self.master.detach()).items():
             parameter = parameters[name]
             parameter.data = view.copy_(parameter.detach())
             parameter.grad = gradients[name]
         if dtype == torch.float32:
-            self.compute, self.compute_grad = self.master.detach(), self.master.grad
+            self.compute, self.compute_grad = self.master.detach(), self.gradient
         else:
             self.compute = self.master.detach().to(dtype)
             self.compute_grad = torch.zeros_like(self.compute)
@@ -56,7 +58,8 @@ class FlatParameters:
     def _layout(self, alignment: int) -> tuple[dict[str, int], int]:
         """Where each parameter starts, the first layers' one after the other, and the end."""
         together = {name for names in self._first for name in names}
-        starts, end = {}, 0
+        starts: dict[str, int] = {}
+        end = 0
         for name, shape in self._shapes.items():
             starts[name] = end if name in together else -(-end // alignment) * alignment
             end = starts[name] + shape.numel()
@@ -90,4 +93,4 @@ class FlatParameters:
     def collect(self) -> None:
         """Copy the compute type's gradients to the master's gradient."""
         if self.separate:
-            self.master.grad.copy_(self.compute_grad)
+            self.gradient.copy_(self.compute_grad)

@@ -1,98 +1,28 @@
-"""Gradients of a training objective with respect to the flat parameters.
+"""AEVB's gradients for the MLP VAEs, written out: no graph, preallocated weights, one pass.
 
-Two ways with one interface. `AutogradGradients` differentiates the readable objective and
-serves every model. `FusedGradients` is the fast path of the MLP VAEs: forward and backward
-written out on preallocated weights in the compute type, without a graph. A test holds the
-second to the first. `baselines` builds other training algorithms on the second.
+Forward and backward work on the flat parameters in the compute type. A test holds them to
+`AutogradGradients`, the plain version. `training.baselines` builds other methods on them.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from vaelab.models.base import Model
 from vaelab.models.mlp import MLP
-from vaelab.models.objectives import elbo_terms, vq_terms
 from vaelab.models.vae import FIXED_VARIANCE, VAE
-from vaelab.models.vqvae import VQVAE
 from vaelab.training.fast.flat import FlatParameters
-
-
-class Gradients(ABC):
-    """A training algorithm: what it draws for a batch, and the gradients it then follows.
-
-    Every batch of one size takes the same operations, and none waits for a value of another, so
-    that CUDA graphs can repeat them.
-
-    Attributes:
-        updates: optimiser steps that each batch gets, all with what was drawn for it.
-        state: tensors that a resumed training needs beside the weights; changed in place.
-    """
-
-    updates: int = 1
-
-    def __init__(self, flat: FlatParameters) -> None:
-        self.flat = flat
-        self.state: dict[str, Tensor] = {}
-
-    @abstractmethod
-    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """All that is random about a batch, drawn at the present weights.
-
-        Args:
-            x: images (B, P).
-            index: their numbers (B,) in the training set.
-            generator: source of every random number.
-        """
-
-    @abstractmethod
-    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
-        """Write the gradient of the mean objective of a batch to `flat.compute_grad`.
-
-        Args:
-            x: images (B, P).
-            c: conditions (B, condition_dim) or None.
-            *drawn: what `draw` returned.
-        """
+from vaelab.training.gradients import Gradients
 
 
 def standard_normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Noise (rows, columns) on the generator's device."""
     return torch.randn((rows, columns), generator=generator, device=generator.device)
-
-
-class AutogradGradients(Gradients):
-    """The objective as the modules state it, differentiated by autograd."""
-
-    def __init__(
-        self, model: VAE | VQVAE, flat: FlatParameters, beta: float, dtype: torch.dtype
-    ) -> None:
-        super().__init__(flat)
-        self.model, self.beta, self.dtype = model, beta, dtype
-
-    def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Noise (B, d) of the latents; nothing for a VQ-VAE, whose encoder is deterministic."""
-        if isinstance(self.model, VQVAE):
-            return ()
-        return (standard_normal(len(x), self.model.latent_dim, generator),)
-
-    def loss(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> Tensor:
-        """Mean objective of the batch."""
-        x = x.float()
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            if isinstance(self.model, VQVAE):
-                return vq_terms(self.model, x, self.beta)[0].objective()
-            return elbo_terms(self.model, x, c, *drawn).objective(self.beta).mean()
-
-    def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
-        """See `Gradients`."""
-        self.flat.master.grad.zero_()
-        with torch.enable_grad():
-            self.loss(x, c, *drawn).backward()
 
 
 class _Activation:
@@ -185,18 +115,23 @@ class _FusedEncoder:
 
 
 class FusedGradients(Gradients):
-    """The fast path of `elbo_terms(...).objective(beta).mean()` for a `VAE`.
+    """The gradient of a `VAE`'s loss.
 
     Everything of the size of the latent space is float32, as are the output errors; products
     are in the compute type.
     """
 
-    def __init__(self, model: VAE, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
-        super().__init__(flat)
-        self.beta, self.dtype = beta, dtype
-        self.latent_dim, self.likelihood = model.latent_dim, model.likelihood
-        self.encoder = _FusedEncoder(model, flat)
-        self.decoder = _FusedMLP("decoder", model.decoder, flat)
+    def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
+        super().__init__(model, flat, beta, dtype)
+        self.model = cast(VAE, model)
+        self.latent_dim, self.likelihood = self.model.latent_dim, self.model.likelihood
+        self.encoder = _FusedEncoder(self.model, flat)
+        self.decoder = _FusedMLP("decoder", self.model.decoder, flat)
+
+    @classmethod
+    def serves(cls, model: Model) -> bool:
+        """Whether it is the MLP VAE itself: a subclass may compute something else."""
+        return type(model) is VAE
 
     def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Noise (B, d) of the latents."""

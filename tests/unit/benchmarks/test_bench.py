@@ -414,7 +414,7 @@ def test_quality_caps_the_reports_recipe(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "normal",
         120_000,
     )
-    assert report.batch_size == 100
+    assert report.recipe.batch_size == 100
     assert "| quick recipe | 0.1 min" in text
     assert "| report's | not within its budget | 1.2e+05 | 2.0 | 140.0 |" in text
     rows = json.loads((tmp_path / "quality.json").read_text())["rows"]

@@ -148,8 +148,8 @@ def shown(*arguments: str) -> dict[str, RunSpec]:
 def test_show_prints_the_spec_of_a_run() -> None:
     specs = shown("cvae_scalar")
     assert list(specs) == ["cvae_scalar-s0"]
-    assert specs["cvae_scalar-s0"].condition == "scalar"
-    assert specs["cvae_scalar-s0"].samples == 120_000_000
+    assert specs["cvae_scalar-s0"].model.condition == "scalar"
+    assert specs["cvae_scalar-s0"].budget.samples == 120_000_000
 
 
 def test_show_takes_ids_targets_and_several_seeds() -> None:
@@ -158,7 +158,7 @@ def test_show_takes_ids_targets_and_several_seeds() -> None:
     assert list(shown("figure_15", "--config", "seeds=[1, 2]")) == [
         *("arch_324_284_3-s1", "arch_324_284_3-s2"),
     ]
-    assert shown("arch_9_8_7-s1")["arch_9_8_7-s1"].architecture == (9, 8, 7)
+    assert shown("arch_9_8_7-s1")["arch_9_8_7-s1"].model.architecture == (9, 8, 7)
 
 
 def test_workflow_hands_its_configuration_over(monkeypatch: pytest.MonkeyPatch) -> None:

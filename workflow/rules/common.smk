@@ -142,11 +142,7 @@ def labels_of(target, form):
 
     return {
         "item": CATALOGUE[target].label,
-        "dataset": joined(
-            sorted(
-                {DATASETS[s.data.dataset].title for s in specs}
-            )
-        ),
+        "dataset": joined(sorted({DATASETS[s.data.dataset].title for s in specs})),
         "model": joined(sorted({family_of(spec).label(spec) for spec in specs})),
         "d": joined(sorted({spec.model.latent_dim for spec in vaes})),
         "beta": joined(sorted({spec.objective.beta for spec in vaes})),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, nn, no_grad
 
 from vaelab.models.distributions import DiagonalNormal
 
@@ -23,6 +24,17 @@ class Model(nn.Module, ABC):
 
     conditional: bool = False
     exact_pixels: bool = True
+
+    def initialise(
+        self, init: Literal["normal", "default"], generator: Generator | None = None
+    ) -> None:
+        """Draw the initial weights: N(0, sd 0.01) for every parameter, or PyTorch's default."""
+        if init == "default":
+            self.reset_parameters(generator)
+            return
+        with no_grad():
+            for parameter in self.parameters():
+                parameter.normal_(0.0, 0.01, generator=generator)
 
     @abstractmethod
     def reset_parameters(self, generator: Generator | None = None) -> None:

@@ -76,17 +76,10 @@ def family_of(spec: RunSpec) -> Family[Any]:
 
 def build(spec: RunSpec, generator: torch.Generator | None = None) -> Model:
     """The network of a specification, its weights drawn from `generator` as `init` says."""
-    import torch
-
     family = family_of(spec)
     network: type[Model] = load_object(family.network)
     model = network(**family.arguments(spec.model, DATASETS[spec.data.dataset]))
-    if spec.recipe.init == "normal":
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.normal_(0.0, 0.01, generator=generator)
-    else:
-        model.reset_parameters(generator)
+    model.initialise(spec.recipe.init, generator)
     return model
 
 

@@ -4,7 +4,7 @@
 
 REPORT_FILES = []
 
-for item in CATALOGUE.values():
+for position, item in enumerate(CATALOGUE.values()):
     target, kind = item.target, item.kind
     files = {
         form: (
@@ -14,7 +14,7 @@ for item in CATALOGUE.values():
                 f"{RESULTS}/{path}",
                 caption=f"../report/{target}.rst",
                 category=item.category,
-                labels=PLAN.labels(target, form),
+                labels=labels_of(target, form),
             )
         )
         for form, path in item.files.items()
@@ -25,7 +25,7 @@ for item in CATALOGUE.values():
         name:
             target
         input:
-            PLAN.evaluations(PLAN.ids_of(target)),
+            needed_by(target),
             # Some also show what our own search found.
             [rules.search.output, searched] if item.searched else [],
         output:
@@ -35,7 +35,7 @@ for item in CATALOGUE.values():
         benchmark:
             f"{RESULTS}/benchmarks/{kind}s/{target}.jsonl"
         group:
-            lambda wildcards, target=target: together(PLAN.drawing_group(target))
+            together(None if item.searched else DRAWINGS[position % len(DRAWINGS)])
         conda:
             ENVIRONMENT
         resources:
@@ -46,8 +46,8 @@ for item in CATALOGUE.values():
             title=f"{item.label}: {item.title}",
             look=item.caption,
             preset=CONFIG.preset,
-            seeds=PLAN.seeds,
-            samples=PLAN.samples_of(target),
-            runs=PLAN.shown_by(target),
+            seeds=SEEDS,
+            samples=seen_by(target),
+            runs=shown_by(target),
         shell:
             "vaelab {params.command} > {log} 2>&1"

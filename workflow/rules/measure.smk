@@ -8,7 +8,7 @@
 
 rule classifier:
     input:
-        ancient(PLAN.dataset_files(DIGITS)),
+        ancient(dataset_files("mnist")),
     output:
         f"{RESULTS}/checkpoints/classifier.safetensors",
     log:
@@ -30,7 +30,7 @@ rule classifier:
 
 rule measures:
     input:
-        PLAN.evaluations(RUNS.by_id),
+        evaluations(RUNS.by_id),
         rules.classifier.output,
     output:
         f"{RESULTS}/measures.json",
@@ -52,7 +52,7 @@ rule measures:
 
 rule metrics:
     input:
-        PLAN.evaluations(RUNS.by_id),
+        evaluations(RUNS.by_id),
         rules.measures.output,
         rules.search.output,
     output:
@@ -60,7 +60,7 @@ rule metrics:
     log:
         f"{RESULTS}/logs/metrics.log",
     group:
-        lambda wildcards: together("summary")
+        together(SUMMARY)
     conda:
         ENVIRONMENT
     resources:

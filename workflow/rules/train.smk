@@ -10,14 +10,13 @@
 
 rule train:
     input:
-        # Content identifies data, not time: a newer file with the same content retrains nothing.
-        lambda wildcards: ancient(PLAN.training_data(wildcards.run)),
+        dataset_of,
     output:
         checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
-        history=update(PLAN.run_file("{run}", "history.csv")),
-        provenance=update(PLAN.run_file("{run}", "provenance.json")),
-        metrics=update(PLAN.run_file("{run}", "metrics.json")),
-        arrays=update(PLAN.run_file("{run}", "arrays.npz")),
+        history=update(run_file("{run}", "history.csv")),
+        provenance=update(run_file("{run}", "provenance.json")),
+        metrics=update(run_file("{run}", "metrics.json")),
+        arrays=update(run_file("{run}", "arrays.npz")),
     log:
         f"{RESULTS}/logs/train/{{run}}.log",
     benchmark:
@@ -25,18 +24,18 @@ rule train:
     # Before everything else that could run.
     priority: 10
     group:
-        lambda wildcards: together(PLAN.training_group(wildcards.run))
+        short_trainings
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         # CUDA's libraries and its context are in the job's memory, too.
-        mem_mb=growing(6000 if PLAN.gpus_per_run else 2000),
-        runtime=lambda wildcards, attempt: PLAN.training_minutes(wildcards.run, attempt),
-        gpu=PLAN.gpus_per_run,
+        mem_mb=growing(6000 if GPUS_PER_RUN else 2000),
+        runtime=training_minutes,
+        gpu=GPUS_PER_RUN,
     params:
-        training=lambda wildcards: PLAN.training_identity(wildcards.run),
-        evaluation=PLAN.evaluation_identity,
+        training=training_identity,
+        evaluation=f"{CONFIG.evaluation.model_dump_json()} schema {EVALUATION_SCHEMA}",
     shell:
         "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
 
@@ -44,7 +43,8 @@ rule train:
 # The longest start first, so that none is left for the end; then what the search may wait for.
 use rule train as train_vqvae with:
     wildcard_constraints:
-        run=PLAN.ids_where(lambda run: run.spec.model.family == "vqvae"),
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.model.family == "vqvae")
+        or "none",
     priority: 30
 
 
@@ -53,8 +53,8 @@ use rule train as train_architecture with:
         run="|".join(
             [
                 r"arch_[\d_]+-s\d+",
-                *PLAN.ids_of("table_2"),
-                *PLAN.ids_of("table_3"),
+                *RUNS.ids(shown_by("table_2")),
+                *RUNS.ids(shown_by("table_3")),
             ]
         ),
     priority: 20
@@ -64,18 +64,19 @@ use rule train as train_likelihood with:
     output:
         checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
         snapshots=update(f"{RESULTS}/checkpoints/{{run}}.snapshots.safetensors"),
-        history=update(PLAN.run_file("{run}", "history.csv")),
-        provenance=update(PLAN.run_file("{run}", "provenance.json")),
-        metrics=update(PLAN.run_file("{run}", "metrics.json")),
-        arrays=update(PLAN.run_file("{run}", "arrays.npz")),
-        likelihood=update(PLAN.run_file("{run}", "likelihood.csv")),
-        final=update(PLAN.run_file("{run}", "likelihood_final.csv")),
+        history=update(run_file("{run}", "history.csv")),
+        provenance=update(run_file("{run}", "provenance.json")),
+        metrics=update(run_file("{run}", "metrics.json")),
+        arrays=update(run_file("{run}", "arrays.npz")),
+        likelihood=update(run_file("{run}", "likelihood.csv")),
+        final=update(run_file("{run}", "likelihood_final.csv")),
     wildcard_constraints:
-        run=PLAN.ids_where(lambda run: run.spec.budget.snapshots),
+        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.budget.snapshots) or "none",
     priority: 30
     params:
-        training=lambda wildcards: PLAN.training_identity(wildcards.run),
-        evaluation=PLAN.likelihood_identity,
+        training=training_identity,
+        evaluation=f"{CONFIG.evaluation.model_dump_json()} "
+        f"{CONFIG.likelihood.model_dump_json()} schema {EVALUATION_SCHEMA}",
 
 
 ruleorder: train_likelihood > train_vqvae > train_architecture > train

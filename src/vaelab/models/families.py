@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from vaelab.data.registry import DATASETS, DatasetEntry
 from vaelab.settings.spec import MODEL_PARTS, ModelPart, RunSpec, VaePart, VqVaePart
@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     from vaelab.models.base import Model
 
 Own = TypeVar("Own", bound=ModelPart)
+
+
+class ImageFacts(Protocol):
+    """What a network has to know of the images: a dataset's entry says it, and a checkpoint."""
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of labels, 0 without."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,7 @@ class Family(Generic[Own]):
 
     part: type[Own]
     network: str
-    arguments: Callable[[Own, DatasetEntry], dict[str, Any]]
+    arguments: Callable[[Own, ImageFacts], dict[str, Any]]
     evaluation: str
     label: Callable[[RunSpec], str]
     problem: Callable[[Own, DatasetEntry], str | None]
@@ -74,16 +93,24 @@ def family_of(spec: RunSpec) -> Family[Any]:
     return FAMILIES[spec.model.family]
 
 
-def build(spec: RunSpec, generator: torch.Generator | None = None) -> Model:
-    """The network of a specification, its weights drawn from `generator` as `init` says."""
+def build(
+    spec: RunSpec, generator: torch.Generator | None = None, images: ImageFacts | None = None
+) -> Model:
+    """The network of a specification, its weights drawn from `generator` as `init` says.
+
+    Args:
+        spec: what to build.
+        generator: source of the initial weights.
+        images: what the network has to know of its images; by default the dataset's entry.
+    """
     family = family_of(spec)
     network: type[Model] = load_object(family.network)
-    model = network(**family.arguments(spec.model, DATASETS[spec.data.dataset]))
+    model = network(**family.arguments(spec.model, images or DATASETS[spec.data.dataset]))
     model.initialise(spec.recipe.init, generator)
     return model
 
 
-def _vae_arguments(part: VaePart, images: DatasetEntry) -> dict[str, Any]:
+def _vae_arguments(part: VaePart, images: ImageFacts) -> dict[str, Any]:
     return {"pixels": images.pixels, "classes": images.classes, **part.model_dump()}
 
 

@@ -8,8 +8,12 @@ Early in a training, where the loss falls fast, such a mean lies well above the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+Values: TypeAlias = npt.NDArray[np.float64]
 
 MNIST_EPOCH = 60_000
 
@@ -31,7 +35,7 @@ class Smoothing:
         """Training samples that a full window covers."""
         return self.every * self.window
 
-    def at(self, points: np.ndarray, samples: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def at(self, points: Values, samples: Values, values: Values) -> Values:
         """A curve of ours as the report would have drawn it.
 
         Args:
@@ -45,7 +49,7 @@ class Smoothing:
         """
         return np.array([self._mean(point, samples, values) for point in points])
 
-    def _mean(self, point: float, samples: np.ndarray, values: np.ndarray) -> float:
+    def _mean(self, point: float, samples: Values, values: Values) -> float:
         last = int(point) // self.every
         evaluations = self.every * np.arange(max(1, last - self.window + 1), last + 1)
         if len(evaluations) == 0 or evaluations[-1] > samples[-1] or evaluations[0] < samples[0]:

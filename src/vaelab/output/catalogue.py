@@ -402,3 +402,27 @@ add(
         beside="Figure 3",
     )
 )
+add(
+    Item(
+        "table_curves",
+        "readings",
+        "Our curves at the points read off the report's",
+        "4.4 Training process and loss",
+        "Δ is ours, smoothed as the report smooths, minus the report's. Only under the report's "
+        "own recipe (faithful, paper) should it be near zero; others learn at another speed.",
+        tuple(dict.fromkeys(run for plot in PLOTS.values() for run in plot.reported)),
+        split="train and test",
+        columns=(
+            "figure",
+            "series",
+            "quantity",
+            "split",
+            "samples",
+            "report_value",
+            "smoothed",
+            "unsmoothed",
+            "diff_smoothed",
+        ),
+        beside="Figures 1, 2, 3, 6 and 14",
+    )
+)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vaelab.output.formatting import absent, number, signed
+from vaelab.output.formatting import absent, number, signed, significant
 from vaelab.results.reader import grouped
 
 
@@ -32,7 +32,7 @@ class Column:
     heading: str | None
     label: str = ""
     group: str = ""
-    kind: Literal["text", "truth", "count", "number", "difference"] = "number"
+    kind: Literal["text", "truth", "count", "number", "significant", "difference"] = "number"
     decimals: int = 1
     scale: float = 1.0
     theirs: bool = False
@@ -53,13 +53,19 @@ class Column:
             return "yes" if str(value) == "True" else "no"
         if self.kind == "count":
             return grouped(int(value))
+        if self.kind == "significant":
+            return significant(float(value))
         write = signed if self.kind == "difference" else number
         return write(self.scale * float(value), self.decimals)
 
     def spread(self, row: Mapping[Any, Any], key: str) -> str:
         """The spread of a cell, from the column beside it; empty where there is none."""
         value: Any = row.get(f"{key}_spread")
-        return "" if absent(value) else number(self.scale * float(value), self.decimals)
+        if absent(value):
+            return ""
+        if self.kind == "significant":
+            return significant(float(value))
+        return number(self.scale * float(value), self.decimals)
 
 
 def _losses(quantity: str, name: str, group: str, judged: bool) -> dict[str, Column]:
@@ -84,7 +90,7 @@ COLUMNS: dict[str, Column] = {
     "model": Column("model", "Model", kind="text"),
     "architecture": Column("h", "h", kind="text"),
     "parameters": Column("parameters", "Parameters", kind="count"),
-    "samples": Column("samples", kind="count"),
+    "samples": Column("samples", "Samples", kind="count"),
     # Losses
     **_losses("recon", "recon", "recon", judged=True),
     **_losses("kl", "KL", "KL", judged=False),
@@ -110,4 +116,12 @@ COLUMNS: dict[str, Column] = {
     "z_samples": Column("z per image", "Samples of z", kind="count"),
     "diagnostic": Column("diagnostic", "Diagnostic", kind="text"),
     "note": Column("note", kind="text"),
+    # Points of curves
+    "figure": Column("figure", "Figure", kind="text"),
+    "series": Column("run", "Run", kind="text"),
+    "quantity": Column("quantity", "Quantity", kind="text"),
+    "report_value": Column("report", "report", "Value", "significant", theirs=True),
+    "smoothed": Column("ours, smoothed", "ours, smoothed", "Value", "significant"),
+    "unsmoothed": Column("ours", "ours", "Value", "significant"),
+    "diff_smoothed": Column("Δ smoothed", "Δ smoothed", "Value", "significant"),
 }

@@ -123,6 +123,12 @@ class Plot:
         """Names of the runs, each once."""
         return tuple(dict.fromkeys(s.run for panel in self.panels for s in panel.series))
 
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Names of the runs for which points were read off the report's curves."""
+        series = (s for panel in self.panels for s in panel.series)
+        return tuple(dict.fromkeys(s.run for s in series if s.reported))
+
 
 def _elbo(run: str, label: str = "AEVB") -> tuple[Series, ...]:
     """A run's ELBO, and that of wake-sleep on the same network."""

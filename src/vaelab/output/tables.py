@@ -71,7 +71,7 @@ def table_1(results: Results) -> pd.DataFrame:
             "note": note,
         }
         rows.append(row)
-    return _titled(
+    return titled(
         pd.DataFrame(rows),
         "table_1",
         results,
@@ -111,7 +111,7 @@ def table_2(results: Results) -> pd.DataFrame:
         }
         rows.append(row)
     frame = pd.DataFrame(rows).astype({"step": "Int64", "our_step": "Int64"})
-    return _titled(
+    return titled(
         frame,
         "table_2",
         results,
@@ -127,7 +127,7 @@ def table_3(results: Results) -> pd.DataFrame:
         _architecture(row.architecture, results.metrics(run_name(row.architecture)), row)
         for row in numbers.TABLE_3
     ]
-    return _titled(pd.DataFrame(rows), "table_3", results, CATALOGUE["table_3"].runs)
+    return titled(pd.DataFrame(rows), "table_3", results, CATALOGUE["table_3"].runs)
 
 
 def table_likelihood(results: Results) -> pd.DataFrame:
@@ -145,7 +145,7 @@ def table_likelihood(results: Results) -> pd.DataFrame:
         frame.insert(0, "model", name)
         frame["spread"] = _spread_kind(len(seeds))
         frames.append(frame)
-    return _titled(
+    return titled(
         pd.concat(frames, ignore_index=True),
         "table_likelihood",
         results,
@@ -172,7 +172,7 @@ def markdown(frame: pd.DataFrame) -> str:
         for key in frame
         if key in COLUMNS and COLUMNS[key].heading is not None and frame[key].notna().any()
     }
-    lines = [
+    lines = shown and [
         [str(column.heading) for column in shown.values()],
         ["---:" if column.numeric else "---" for column in shown.values()],
         *(
@@ -191,7 +191,7 @@ def _cell(row: Mapping[Any, Any], key: str, column: Column) -> str:
     return f"{text} ± {spread}" if text and spread else text.replace("|", "\\|")
 
 
-def _titled(
+def titled(
     frame: pd.DataFrame, target: str, results: Results, names: Iterable[str], *notes: str
 ) -> pd.DataFrame:
     """Attach title and notes for the Markdown twin; the first note is the catalogue's."""

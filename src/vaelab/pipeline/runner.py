@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.data import Dataset, load
+from vaelab.data.registry import DATASETS
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
 from vaelab.models.base import Model
@@ -30,6 +31,7 @@ from vaelab.results.files import (
     stale,
 )
 from vaelab.results.provenance import git_state, versions
+from vaelab.results.trained import CheckpointRecord
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run
 from vaelab.settings.spec import fingerprint
@@ -149,7 +151,11 @@ def _train_and_store(
         )
 
     compute, result = compute_with(config, threads, work)
-    metadata = {"run": run.id, "fingerprint": identity}
+    images = DATASETS[run.spec.data.dataset]
+    record = CheckpointRecord(
+        run.name, run.seed, run.spec, dataset.sha256, images.image_shape, images.classes
+    )
+    metadata = {"run": run.id, "fingerprint": identity, "versions": versions()} | record.metadata()
     if result.snapshots is not None:
         save_tensors(
             files.snapshots,

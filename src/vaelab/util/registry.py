@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from vaelab.util.errors import VaelabError
 
 Entry = TypeVar("Entry")
+
+
+def nearest_first(name: str, names: Iterable[str]) -> list[str]:
+    """Known names, those that resemble a mistyped one first."""
+    known = list(names)
+    near = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.6)
+    return list(dict.fromkeys([*near, *known]))
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):
@@ -53,9 +60,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered, with the known names, nearest first."""
-        near = difflib.get_close_matches(str(name), self._entries, n=len(self._entries), cutoff=0.6)
-        names = dict.fromkeys([*near, *self._entries])
-        return f"there is no {self.kind} named {name!r}; known: {', '.join(names) or 'none'}"
+        names = ", ".join(nearest_first(str(name), self._entries)) or "none"
+        return f"there is no {self.kind} named {name!r}; known: {names}"
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -29,6 +29,7 @@ from vaelab.pipeline import runner
 from vaelab.pipeline.runner import load_model
 from vaelab.results.files import RunFiles
 from vaelab.results.provenance import git_state, versions
+from vaelab.results.trained import CheckpointRecord
 from vaelab.settings.config import Config, validate
 from vaelab.settings.runs import Run
 from vaelab.settings.spec import RunSpec, fingerprint
@@ -160,7 +161,11 @@ def test_training_writes_weights_history_and_a_true_provenance(lab: Lab) -> None
     history = pd.read_csv(lab.files.text("history.csv"))
     assert history["samples"].iloc[-1] == 300
     weights, metadata = load_tensors(lab.files.checkpoint)
-    assert metadata == {"run": "vae-s3", "fingerprint": found["fingerprint"]}
+    assert (metadata["run"], metadata["fingerprint"]) == ("vae-s3", found["fingerprint"])
+    assert metadata["versions"] == found["versions"]
+    assert CheckpointRecord.from_metadata(metadata) == CheckpointRecord(
+        "vae", 3, lab.run.spec, "toy mnist", (28, 28), 10
+    )
     untrained = build(lab.run.spec).state_dict()
     assert weights.keys() == untrained.keys()
     assert history.iloc[-1]["train_neg_elbo"] < history.iloc[0]["train_neg_elbo"]

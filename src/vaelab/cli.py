@@ -175,7 +175,7 @@ def fetch(config: Config, datasets: Sequence[str]) -> None:
 def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> None:
     """Train RUNS (names of config/runs.tsv, ids such as vae-s0, or `all`).
 
-    On GPUs `runs_per_gpu` of them at once on each card.
+    Each GPU trains `runs_per_gpu` of them at once.
     """
     chosen = _runs(config, runs)
     from vaelab.pipeline.runner import work_on_runs
@@ -209,7 +209,7 @@ def classifier(config: Config, threads: int) -> None:
 @threads_option
 @configured
 def measure(config: Config, threads: int) -> None:
-    """Measure what the report did not: generation quality, latent spaces (measures.json)."""
+    """Measure what the report does not: generated images, latent spaces (measures.json)."""
     from vaelab.evaluation.quality import measure_all
 
     measure_all(config, load_runs(config), threads=threads)
@@ -294,7 +294,7 @@ def review(config: Config) -> None:
     "--images", default=10_000, show_default=True, type=click.IntRange(2), help="Test images."
 )
 @click.option(
-    "--samples", default=5000, show_default=True, type=click.IntRange(1), help="Samples an image."
+    "--samples", default=5000, show_default=True, type=click.IntRange(1), help="Importance samples per image."
 )
 @threads_option
 @configured
@@ -365,7 +365,7 @@ def bench(arguments: Sequence[str]) -> None:
 
 
 @main.command()
-@click.option("--write", is_flag=True, help="Write them.")
+@click.option("--write", is_flag=True, help="Write the files.")
 def schema(write: bool) -> None:
     """Check the files that repeat the settings: the JSON schemas and config/README.md.
 

@@ -73,7 +73,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1073741824")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
 
 RESULTS = CONFIG.folder.as_posix()
-# With device: auto the driver's control file tells whether there is a card, without torch.
+# With device: auto the driver's control file tells whether there is a GPU, without torch.
 HAS_CARD = Path(os.sep, "dev", "nvidiactl").exists() and os.environ.get(
     "CUDA_VISIBLE_DEVICES", "all"
 ) not in ("", "-1")

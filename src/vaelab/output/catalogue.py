@@ -303,8 +303,8 @@ add(
         "figures.curves",
         "Training of all models",
         "4.4 Training process and loss",
-        "The report sees no overfitting; compare the train and the test lines at the end. The "
-        "VQ-VAE's embedding loss rises before it falls.",
+        "The report sees no overfitting; compare the train and the test lines at the end. In "
+        "the report the VQ-VAE's embedding loss rises before it falls.",
         PLOTS["figure_14"].runs,
         split="train and test",
         vector=True,

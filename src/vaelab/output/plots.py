@@ -1,4 +1,4 @@
-"""The curves of Figures 1, 2, 3, 6 and 14, each defined once.
+"""The curves of every figure that shows a training, each defined once.
 
 `figures/curves.py` prints them with matplotlib, `page/charts.py` draws them with Plotly. A plot
 has panels, a panel has series, and a series has one curve for the training set and one for the

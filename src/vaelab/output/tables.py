@@ -1,4 +1,4 @@
-"""The report's three tables with its numbers, ours, and the difference.
+"""The report's tables with its numbers, ours, and the difference; and tables beside its figures.
 
 Losses are nats per image. The report's are training-set numbers, so a difference is ours on
 the training set minus the report's; ours on the test set stand beside it. `neg_elbo` is
@@ -21,6 +21,7 @@ from vaelab.original import numbers
 from vaelab.original.numbers import ArchitectureRow, BenchmarkRow
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.output.columns import COLUMNS, Column
+from vaelab.output.plots import MODELS
 from vaelab.results.reader import Results, alarm_notes, provenance_line, seed_mean
 from vaelab.results.records import ERRORS, SPLITS, Loss, Metrics, SearchProbe, Split
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
@@ -30,15 +31,15 @@ from vaelab.util.io import atomic_write, write_csv
 
 LOSSES: tuple[Loss, ...] = ("recon", "kl", "neg_elbo")
 
-# Table 1: run -> what the model is called, and what a reader should know.
-MODELS = {
-    "vae": ("VAE", ""),
-    "bvae_beta2": ("BVAE, β = 2", "the report's BVAE row: its numbers imply β = 2, not 5"),
-    "bvae_beta5": ("BVAE, β = 5", "what the report's text states; it has no numbers for it"),
-    "cvae_onehot": ("CVAE, one-hot label", "bounds log p(x|c), not log p(x)"),
-    "cvae_scalar": ("CVAE, label as a number", "not in the report's table"),
-    "vqvae": ("VQ-VAE", "not in the report's table: it has no likelihood"),
+# Table 1: what a reader should know of a run, and longer names where there are two of a kind.
+NOTES = {
+    "bvae_beta2": "the report's BVAE row: its numbers imply β = 2, not 5",
+    "bvae_beta5": "what the report's text states; it has no numbers for it",
+    "cvae_onehot": "bounds log p(x|c), not log p(x)",
+    "cvae_scalar": "not in the report's table",
+    "vqvae": "not in the report's table: it has no likelihood",
 }
+NAMES = MODELS | {"cvae_onehot": "CVAE, one-hot label", "cvae_scalar": "CVAE, label as a number"}
 
 
 def table_1(results: Results) -> pd.DataFrame:
@@ -55,9 +56,8 @@ def table_1(results: Results) -> pd.DataFrame:
     for run in CATALOGUE["table_1"].runs:
         metrics = results.metrics(run)
         report = reported.get(run)
-        model, note = MODELS[run]
         row: dict[str, Any] = {
-            "model": model,
+            "model": NAMES[run],
             "run": run,
             "in_report": report is not None,
             "beta": metrics[0]["spec"]["beta"],
@@ -68,7 +68,7 @@ def table_1(results: Results) -> pd.DataFrame:
             "test_nll_spread": _spread(metrics, "test", "nll"),
             **{f"{split}_mse": _mean(metrics, split, "mse") for split in SPLITS},
             "report_minutes": report.minutes if report else np.nan,
-            "note": note,
+            "note": NOTES.get(run, ""),
         }
         rows.append(row)
     return titled(

@@ -20,7 +20,7 @@ from PIL import Image
 
 from result_folders import alias, arrays, history, likelihood, losses, write_run, write_runs
 from vaelab.original import numbers
-from vaelab.output.catalogue import CATALOGUE, SECTIONS, figures
+from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.grids import image_grid
 from vaelab.output.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI, save
 from vaelab.output.figures.style import draw as draw_function
@@ -609,16 +609,6 @@ def test_digits_are_told_apart_by_colour_and_by_marker() -> None:
         assert min(distances) > 0.08
 
 
-def test_figures_and_tables_name_runs_of_the_run_table() -> None:
-    for item in CATALOGUE.values():
-        assert set(item.runs) <= ROWS.keys(), item.target
-        assert item.among(ROWS) == tuple(name for name in ROWS if name in item.runs)
-        assert item.among([]) == ()
-        assert item.function.__name__ == item.target
-    shown = {name for item in CATALOGUE.values() for name in item.runs}
-    assert ROWS.keys() - shown == {"yardstick"}
-
-
 # Captions of Snakemake's report
 
 
@@ -698,13 +688,3 @@ def test_captions_link_related_items_that_are_in_the_report(name: str) -> None:
     assert "system-message" not in html
     if name.startswith("figure"):
         assert f">{name}.png<" not in html
-
-
-def test_figures_follow_the_sections_of_the_report() -> None:
-    sections = [item.section.split(" ")[0] for item in figures()]
-    assert sections == sorted(sections)
-    assert sections[0] == "2.1"
-    assert sections[-1] == "5.2"
-    for item in CATALOGUE.values():
-        assert item.caption.endswith(".")
-        assert item.category in SECTIONS.values()

@@ -1,4 +1,4 @@
-"""Figures made of training curves (report, Figures 1, 2, 3, 6 and 14).
+"""Figures made of training curves; `plots` defines the curves.
 
 Everywhere train is a solid line and test a dashed one; values read off the report's own plots
 are open markers. With several seeds a line is the mean and its band one standard deviation.

@@ -1,4 +1,4 @@
-"""Figures made of images: reconstructions, samples, manifolds (report, Figures 4, 5, 7-12, 15)."""
+"""Figures made of images: reconstructions, samples, manifolds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interactive twins of Figures 1, 2, 3, 6 and 14, as Plotly figures.
+"""The interactive twins of the figures of `plots`, as Plotly figures.
 
 Python prepares data and layout, the page's copy of Plotly draws them. Every trace carries tags (its
 split, where it comes from, what it shows). The page has one switch for each tag, and a trace is

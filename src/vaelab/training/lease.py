@@ -1,13 +1,12 @@
 """Where a run computes: on a CUDA device that it leases, or on the CPU.
 
-Snakemake counts GPUs but hands out none, so jobs on one machine agree among themselves: a run
-locks one of a card's files, one for each run that may share the card. The system drops a lock
-when its process ends, however it ends.
+Snakemake counts GPUs but assigns none, so the jobs on one machine agree among themselves: each GPU
+has a lock file for each run that may share it, and a run locks one of them. The system releases a
+lock when its process ends, however it ends.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 
 from vaelab.settings.config import Config
 from vaelab.training.device import Compute, configure_process, resolve_compute
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.5
-# As many as PyTorch has streams a card, and CUDA connections.
+# As many as PyTorch has streams for each GPU, and CUDA connections.
 MOST_QUEUES = 32
 _IDLE_STREAMS: dict[int, list[torch.cuda.Stream]] = {}
-# There where the kernel has NVIDIA's driver.
+# Exists where the kernel has NVIDIA's driver.
 CONTROL_FILE = Path("/dev/nvidiactl")
 
 # cuBLAS cannot be initialised where no memory is left for it.
@@ -47,15 +47,15 @@ _DRIVER = (
 
 
 def lease_folder() -> Path:
-    """Folder of this user's locks, on this machine (cards are not shared between machines)."""
+    """Folder of this user's locks, on this machine (GPUs are not shared between machines)."""
     return Path(tempfile.gettempdir()) / f"vaelab-gpu-{os.getuid()}"
 
 
-def visible_cards() -> list[str]:
+def visible_gpus() -> list[str]:
     """UUIDs of the CUDA devices that this process sees, in PyTorch's order.
 
-    Devices left out of CUDA_VISIBLE_DEVICES are not among them. A UUID means the same card to
-    every process; an index may not, where each job sees only the cards that it was given.
+    Devices left out of CUDA_VISIBLE_DEVICES are not among them. A UUID means the same GPU to
+    every process; an index may not, where each job sees only the GPUs that it was given.
     """
     return [
         str(torch.cuda.get_device_properties(index).uuid)
@@ -63,46 +63,46 @@ def visible_cards() -> list[str]:
     ]
 
 
-def _on_cards(config: Config) -> bool:
+def _on_gpus(config: Config) -> bool:
     if config.device == "cpu":
         return False
-    # CUDA reads it when it starts, here: by default queues of kernels share eight connections to
-    # the card, and those that share one wait for each other.
+    # CUDA reads this when it starts, which is here. By default queues of kernels share eight
+    # connections to the GPU, and those that share one wait for each other.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", str(MOST_QUEUES))
     return torch.cuda.is_available()
 
 
 def places(config: Config) -> int:
     """How many runs this process can work on at once: on a CPU one, which takes all its threads."""
-    if not _on_cards(config):
+    if not _on_gpus(config):
         return 1
     try:
-        return config.runs_per_gpu * len(visible_cards())
+        return config.runs_per_gpu * len(visible_gpus())
     except RuntimeError:
-        # `compute_with` meets the same error, and says what is wrong.
+        # `compute_with` meets the same error and says what is wrong.
         return 1
 
 
 def device_in_words(config: Config) -> str:
-    """What runs compute on: the cards by name, or one core."""
-    if not _on_cards(config):
+    """What runs compute on: the GPUs by name, or one core."""
+    if not _on_gpus(config):
         return "one CPU core"
     count = torch.cuda.device_count()
     return f"{count} x {torch.cuda.get_device_name(0)}"
 
 
 @contextmanager
-def _own_stream(card: int) -> Iterator[None]:
+def _own_stream(gpu: int) -> Iterator[None]:
     """Work in a queue of kernels that no other run of this process has meanwhile.
 
-    So runs overlap on the card. PyTorch has 32 streams a card, and hands out each of them again
-    after 32 more, whether it is still in use or not; here they are used again when they are free.
+    So runs overlap on the GPU. PyTorch has 32 streams for each GPU and returns the same one again
+    after 32 more, whether it is still in use or not; here a stream is used again once it is free.
     """
-    idle = _IDLE_STREAMS.setdefault(card, [])
+    idle = _IDLE_STREAMS.setdefault(gpu, [])
     try:
         stream = idle.pop()
     except IndexError:
-        stream = torch.cuda.Stream(card)
+        stream = torch.cuda.Stream(gpu)
     try:
         with torch.cuda.stream(stream):
             yield
@@ -111,16 +111,16 @@ def _own_stream(card: int) -> Iterator[None]:
 
 
 @contextmanager
-def lease(cards: Sequence[str], runs_per_card: int, folder: Path) -> Iterator[int]:
-    """Hold a place on one of the cards; waits while all are taken, or until asked to end.
+def lease(gpus: Sequence[str], runs_per_gpu: int, folder: Path) -> Iterator[int]:
+    """Hold a place on one of the GPUs; wait while all are taken, or until asked to end.
 
     Args:
-        cards: names of the cards, the same for all processes.
-        runs_per_card: places on each card. Empty cards are taken before shared ones.
+        gpus: names of the GPUs, the same for all processes.
+        runs_per_gpu: places on each GPU. Free GPUs are taken before shared ones.
         folder: where the locks are; created if need be.
 
     Yields:
-        The index in `cards`.
+        The index in `gpus`.
 
     Raises:
         VaelabError: the folder cannot be used.
@@ -128,35 +128,32 @@ def lease(cards: Sequence[str], runs_per_card: int, folder: Path) -> Iterator[in
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = _take(cards, runs_per_card, folder)
+        place = _take(gpus, runs_per_gpu, folder)
         if place is None:
             logger.info(
-                f"all {len(cards) * runs_per_card} places on {len(cards)} GPUs are taken; waiting"
+                f"all {len(gpus) * runs_per_gpu} places on {len(gpus)} GPUs are taken; waiting"
             )
         while place is None:
             end_if_asked()
             time.sleep(POLL_SECONDS)
-            place = _take(cards, runs_per_card, folder)
+            place = _take(gpus, runs_per_gpu, folder)
     except OSError as error:
         raise VaelabError(f"cannot lock GPUs in {folder}: {error.strerror or error}") from error
-    index, descriptor = place
+    index, lock = place
     try:
         yield index
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _take(cards: Sequence[str], runs_per_card: int, folder: Path) -> tuple[int, int] | None:
-    """Lock the first free place; its card's index and the lock's descriptor."""
-    for place in range(runs_per_card):
-        for index, card in enumerate(cards):
-            descriptor = os.open(folder / f"{card}.{place}", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-            else:
-                return index, descriptor
+def _take(gpus: Sequence[str], runs_per_gpu: int, folder: Path) -> tuple[int, BaseFileLock] | None:
+    """Lock the first free place; its GPU's index and the lock."""
+    for place in range(runs_per_gpu):
+        for index, gpu in enumerate(gpus):
+            lock = FileLock(folder / f"{gpu}.{place}", mode=0o600)
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                return index, lock
     return None
 
 
@@ -164,19 +161,19 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
     """Do some work on the configured device; with `device: auto` on the CPU if CUDA fails.
 
     Args:
-        config: names device, precision and how many runs share a card.
+        config: names device, precision and how many runs share a GPU.
         threads: CPU threads.
         work: called with the device and precision; again, on the CPU, if there was too little
-            memory on the card, or no working driver.
+            memory on the GPU, or no working driver.
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
-        SystemExit: asked to end while waiting for a card.
+        SystemExit: asked to end while waiting for a GPU.
     """
     configure_process(threads)
-    if _on_cards(config):
+    if _on_gpus(config):
         try:
-            with lease(visible_cards(), config.runs_per_gpu, lease_folder()) as index:
+            with lease(visible_gpus(), config.runs_per_gpu, lease_folder()) as index:
                 torch.cuda.set_device(index)
                 compute = resolve_compute(
                     f"cuda:{index}", config.precision, cuda_graphs=config.cuda_graphs
@@ -190,8 +187,8 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
             if config.device == "cuda":
                 raise VaelabError(problem) from error
             logger.info(f"{problem} Computing on the CPU instead.")
-        # What is cached here would be missing on the card meanwhile. (While the error was handled
-        # it held on to what the work had there.) The card may be broken, too.
+        # Give cached memory back to the GPU. (Until the error was handled, it kept alive what the
+        # work had there.) The GPU may be broken, too.
         with suppress(RuntimeError):
             torch.cuda.empty_cache()
     elif config.device == "auto" and CONTROL_FILE.exists():
@@ -210,7 +207,7 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
 
 
 def _cuda_problem(error: RuntimeError) -> str | None:
-    """What a user can do about a CUDA error; None if it is not for a user to mend."""
+    """What a user can do about a CUDA error; None if a user can do nothing."""
     cause: BaseException | None = error
     # An error in a graph's capture may surface as another, from the capture's end.
     while cause is not None:
@@ -218,7 +215,7 @@ def _cuda_problem(error: RuntimeError) -> str | None:
         reason = text.splitlines()[0] if text else type(cause).__name__
         if isinstance(cause, torch.OutOfMemoryError) or any(word in text for word in _MEMORY):
             return (
-                f"The GPU ran out of memory ({reason}). Other processes on the card may hold it; "
+                f"The GPU ran out of memory ({reason}). Other processes may hold it; "
                 "lower runs_per_gpu, or use device: cpu."
             )
         if any(word in text for word in _DRIVER):

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from toys import heard
 from vaelab.settings.config import Config
 from vaelab.training import lease as module
 from vaelab.training.device import Compute
@@ -25,12 +26,12 @@ from vaelab.training.lease import compute_with, lease, places
 from vaelab.training.termination import termination
 from vaelab.util.errors import VaelabError
 
-CARDS = ["GPU-a", "GPU-b"]
+GPUS = ["GPU-a", "GPU-b"]
 
 
 def hold(folder: Path, places: int, taken: Any, seconds: float) -> None:
-    """Another process: lease a card, say which, keep it."""
-    with lease(CARDS, places, folder) as index:
+    """Another process: lease a GPU, say which, keep it."""
+    with lease(GPUS, places, folder) as index:
         taken.put((index, time.monotonic()))
         time.sleep(seconds)
 
@@ -57,34 +58,34 @@ def holders(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 
 def test_each_run_has_a_card_of_its_own(tmp_path: Path) -> None:
-    with lease(CARDS, 1, tmp_path) as first, lease(CARDS, 1, tmp_path) as second:
+    with lease(GPUS, 1, tmp_path) as first, lease(GPUS, 1, tmp_path) as second:
         assert {first, second} == {0, 1}
-    with lease(CARDS, 1, tmp_path) as again:
+    with lease(GPUS, 1, tmp_path) as again:
         assert again == 0
 
 
 def test_empty_cards_are_taken_before_shared_ones(tmp_path: Path) -> None:
     with (
-        lease(CARDS, 2, tmp_path) as first,
-        lease(CARDS, 2, tmp_path) as second,
-        lease(CARDS, 2, tmp_path) as third,
-        lease(CARDS, 2, tmp_path) as fourth,
+        lease(GPUS, 2, tmp_path) as first,
+        lease(GPUS, 2, tmp_path) as second,
+        lease(GPUS, 2, tmp_path) as third,
+        lease(GPUS, 2, tmp_path) as fourth,
     ):
         assert [first, second, third, fourth] == [0, 1, 0, 1]
 
 
 def test_hidden_cards_are_not_leased_and_an_index_is_not_a_card(tmp_path: Path) -> None:
-    """As under two values of CUDA_VISIBLE_DEVICES: the first card of one is the second's last."""
-    with lease(["GPU-b"], 1, tmp_path) as only, lease(CARDS, 1, tmp_path) as other:
+    """As under two values of CUDA_VISIBLE_DEVICES: the first GPU of one is the second's last."""
+    with lease(["GPU-b"], 1, tmp_path) as only, lease(GPUS, 1, tmp_path) as other:
         assert (only, other) == (0, 0)
-        assert module._take(CARDS, 1, tmp_path) is None
+        assert module._take(GPUS, 1, tmp_path) is None
 
 
 def test_processes_wait_for_a_card_and_get_it(holders: Callable[..., Any]) -> None:
     taken = holders(3, 1, seconds=0.8)
     places = sorted((taken.get(timeout=60) for _ in range(3)), key=lambda place: place[1])
     assert {places[0][0], places[1][0]} == {0, 1}
-    # The third had to wait until one of the first two was done with its card.
+    # The third had to wait until one of the first two was done with its GPU.
     assert places[2][1] >= places[0][1] + 0.7
 
 
@@ -105,7 +106,7 @@ def test_wait_is_said_once_and_ends_with_a_killed_holder(
 
     monkeypatch.setattr(module.time, "sleep", nap)
     said: list[str] = []
-    with lease(CARDS, 1, tmp_path, said.append) as index:
+    with heard(said.append), lease(GPUS, 1, tmp_path) as index:
         assert index in (0, 1)
     assert len(naps) == 3
     assert said == ["all 2 places on 2 GPUs are taken; waiting"]
@@ -116,7 +117,8 @@ def test_wait_ends_when_the_process_is_asked_to_end(tmp_path: Path) -> None:
         lease(["GPU-a"], 1, tmp_path),
         pytest.raises(SystemExit) as ended,
         termination(),
-        lease(["GPU-a"], 1, tmp_path, lambda line: os.kill(os.getpid(), signal.SIGTERM)),
+        heard(lambda line: os.kill(os.getpid(), signal.SIGTERM)),
+        lease(["GPU-a"], 1, tmp_path),
     ):
         pass
     assert ended.value.code == 128 + signal.SIGTERM
@@ -126,12 +128,12 @@ def test_unusable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(VaelabError, match=r"cannot lock GPUs in .*file/locks"),
-        lease(CARDS, 1, tmp_path / "file/locks"),
+        lease(GPUS, 1, tmp_path / "file/locks"),
     ):
         pass
 
 
-def test_visible_cards_are_those_that_pytorch_was_left_by_their_uuids(
+def test_visible_gpus_are_those_that_pytorch_was_left_by_their_uuids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """CUDA_VISIBLE_DEVICES=2,0 of a machine of three: PyTorch counts them 0 and 1."""
@@ -140,7 +142,7 @@ def test_visible_cards_are_those_that_pytorch_was_left_by_their_uuids(
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=left[index])
     )
-    assert module.visible_cards() == left
+    assert module.visible_gpus() == left
 
 
 # With PyTorch made to believe in CUDA
@@ -148,16 +150,16 @@ def test_visible_cards_are_those_that_pytorch_was_left_by_their_uuids(
 
 @pytest.fixture
 def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Two make-believe cards; the devices that were made current, in order."""
+    """Two make-believe GPUs; the devices that were made current, in order."""
     chosen: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     numbers = itertools.count()
     monkeypatch.setattr(module, "_IDLE_STREAMS", {})
-    monkeypatch.setattr(torch.cuda, "Stream", lambda card: f"{next(numbers)} of {card}")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda GPU: f"{next(numbers)} of {GPU}")
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(stream))
-    monkeypatch.setattr(module, "visible_cards", lambda: CARDS)
+    monkeypatch.setattr(module, "visible_gpus", lambda: GPUS)
     monkeypatch.setattr(module, "lease_folder", lambda: tmp_path)
     monkeypatch.setattr(module, "configure_process", lambda threads: None)
     return chosen
@@ -166,27 +168,28 @@ def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def run(device: str, work: Callable[[Compute], Any], **settings: Any) -> tuple[Any, list[str]]:
     said: list[str] = []
     config = Config(device=device, **settings)
-    return compute_with(config, 1, work, said.append), said
+    with heard(said.append):
+        return compute_with(config, 1, work), said
 
 
 def test_auto_computes_on_a_leased_card_and_returns_it(cuda: list[int], tmp_path: Path) -> None:
     def work(compute: Compute) -> str:
         # The lease is held while the work is done.
-        place = module._take(CARDS, 1, tmp_path)
+        place = module._take(GPUS, 1, tmp_path)
         assert place is not None
-        os.close(place[1])
+        place[1].release()
         assert place[0] == 1
         return f"{compute.device} {compute.precision}"
 
     assert run("auto", work) == ("cuda:0 bf16", [])
     assert cuda == [0]
-    with lease(CARDS, 1, tmp_path) as index:
+    with lease(GPUS, 1, tmp_path) as index:
         assert index == 0
         assert run("cuda", lambda compute: str(compute.device)) == ("cuda:1", [])
 
 
 def test_cards_are_shared_by_as_many_runs_as_configured(cuda: list[int], tmp_path: Path) -> None:
-    with lease(CARDS, 3, tmp_path), lease(CARDS, 3, tmp_path), lease(CARDS, 3, tmp_path):
+    with lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path):
         assert run("auto", lambda c: str(c.device), runs_per_gpu=3) == ("cuda:1", [])
 
 
@@ -218,7 +221,7 @@ def test_work_has_a_queue_of_kernels_of_its_own(
     entered.clear()
     run("auto", lambda compute: run("auto", inner, runs_per_gpu=2), runs_per_gpu=2)
     run("auto", lambda compute: run("auto", inner, runs_per_gpu=1), runs_per_gpu=1)
-    # Used again when free, never by two at a time, and on each card its own.
+    # Used again when free, never by two at a time, and on each GPU its own.
     assert [line for line in entered if "of" in line] == ["0 of 0", "1 of 1", "0 of 0", "1 of 1"]
 
 
@@ -250,8 +253,8 @@ def test_cuda_failure_sends_auto_to_the_cpu(cuda: list[int], tmp_path: Path, nam
     def work(compute: Compute) -> str:
         if compute.device.type == "cuda":
             raise error
-        # The card is another run's by now.
-        with lease(CARDS, 1, tmp_path) as index:
+        # The GPU is another run's by now.
+        with lease(GPUS, 1, tmp_path) as index:
             assert index == 0
         return compute.device.type
 
@@ -286,7 +289,7 @@ def test_failure_behind_another_is_recognised(cuda: list[int]) -> None:
 def test_memory_of_a_failed_attempt_is_given_back(
     cuda: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the attempt is alive when the card's cache is emptied."""
+    """Nothing of the attempt is alive when the GPU's cache is emptied."""
 
     class Buffer:
         pass
@@ -313,7 +316,7 @@ def test_card_that_does_not_start_is_no_place(
     def broken() -> list[str]:
         raise RuntimeError("CUDA driver initialization failed")
 
-    monkeypatch.setattr(module, "visible_cards", broken)
+    monkeypatch.setattr(module, "visible_gpus", broken)
     assert places(Config(device="auto", runs_per_gpu=3)) == 1
     result, (line,) = run("auto", lambda compute: compute.device.type)
     assert result == "cpu"

@@ -60,7 +60,7 @@ def bench_science(
     """Train in bf16 and in fp32 with the same seeds; write same_science.csv and .md."""
     changes = {"samples": samples, "history_points": 2, "history_images": IMAGES, "snapshots": 0}
     spec = recipe(config).changed(**changes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in seeds:
         for precision in ("bf16", "fp32"):
             last = _train(config, spec, seed, precision)[-1]

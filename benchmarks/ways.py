@@ -28,7 +28,7 @@ from vaelab.data import Dataset, load
 from vaelab.data.registry import DATASETS
 from vaelab.models.families import build
 from vaelab.models.vqvae import VQVAE
-from vaelab.settings.spec import RunSpec
+from vaelab.settings.spec import RunSpec, VaePart
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.trainer import Trainer
 
@@ -72,7 +72,7 @@ def _ours(spec: RunSpec, dataset: Dataset, compute: Compute) -> Run:
 
 def _bound(spec: RunSpec, dtype: torch.dtype) -> Run:
     """The products of a training step alone, on operands laid out as in training."""
-    step = (_convolutions if spec.model.family == "vqvae" else _products)(spec, dtype)
+    step = (_products if isinstance(spec.model, VaePart) else _convolutions)(spec, dtype)
 
     @torch.no_grad()
     def run(samples: int) -> float:
@@ -107,7 +107,7 @@ def _convolutions(spec: RunSpec, dtype: torch.dtype) -> Callable[[], None]:
     """The VQ-VAE's convolutions: forward, and backward to weights and (but once) inputs."""
     model = build(spec, torch.Generator().manual_seed(0))
     assert isinstance(model, VQVAE)
-    seen: list[tuple[nn.Module, Tensor, Tensor]] = []
+    seen: list[tuple[Any, Tensor, Tensor]] = []
     hooks = [
         module.register_forward_hook(lambda m, args, out: seen.append((m, args[0], out)))
         for module in model.modules()
@@ -139,6 +139,7 @@ class _PlainVAE(nn.Module):
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
+        assert isinstance(spec.model, VaePart)
         widths = [DATASETS[spec.data.dataset].pixels, *spec.model.hidden]
         self.mean = _stack([*widths, spec.model.latent_dim])
         self.log_var = _stack([*widths, spec.model.latent_dim])
@@ -166,7 +167,7 @@ def _loss(out: Tensor, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     return recon - 0.5 * torch.sum(1 + log_var - mean.pow(2) - log_var.exp())
 
 
-def _torchvision_loader(spec: RunSpec, data_root: Path) -> DataLoader:
+def _torchvision_loader(spec: RunSpec, data_root: Path) -> DataLoader[Any]:
     """Shuffled batches of torchvision's MNIST through ToTensor."""
     _import_torchvision()
     from torchvision import datasets, transforms
@@ -197,7 +198,7 @@ def _import_torchvision() -> torch.library.Library | None:
     return None
 
 
-def _endless(loader: DataLoader) -> Iterator[Any]:
+def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
     while True:
         yield from loader
 
@@ -262,7 +263,7 @@ def _pythae(spec: RunSpec, data_root: Path) -> Run:
 
     plain = _PlainVAE(spec)
 
-    class Encoder(BaseEncoder):
+    class Encoder(BaseEncoder):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.mean, self.log_var = plain.mean, plain.log_var
@@ -270,7 +271,7 @@ def _pythae(spec: RunSpec, data_root: Path) -> Run:
         def forward(self, x: Tensor) -> ModelOutput:
             return ModelOutput(embedding=self.mean(x), log_covariance=self.log_var(x))
 
-    class Decoder(BaseDecoder):
+    class Decoder(BaseDecoder):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.decoder = plain.decoder

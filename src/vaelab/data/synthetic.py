@@ -207,4 +207,5 @@ def _stroke(
 ) -> np.ndarray:
     """Mask of a vertical stroke at x = 0 from `top` to `bottom`."""
     along = _sigmoid((y - top) / 0.05) * _sigmoid((bottom - y) / 0.05)
-    return along * np.exp(-((x / half_width) ** 2))
+    mask: np.ndarray = along * np.exp(-((x / half_width) ** 2))
+    return mask

@@ -47,7 +47,7 @@ class Estimate:
         """
         if self.images < 2:
             return float("nan")
-        return (self.nats.std() / self.images**0.5).item()
+        return float(self.nats.std() / self.images**0.5)
 
     @property
     def mean_mc_se(self) -> float:

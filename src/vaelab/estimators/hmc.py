@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,10 @@ class Point:
     z: Tensor
     log_density: Tensor
     gradient: Tensor
+
+
+# A point that may carry more than `Point`.
+AnyPoint = TypeVar("AnyPoint", bound=Point)
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def evaluator(log_density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Poi
     return evaluate
 
 
-def _choose(accept: Tensor, new: Point, old: Point) -> Point:
+def _choose(accept: Tensor, new: AnyPoint, old: AnyPoint) -> AnyPoint:
     """New where accept (C, B) is true, old elsewhere, in every field."""
     chosen = {}
     for item in fields(old):
@@ -83,14 +88,14 @@ def _choose(accept: Tensor, new: Point, old: Point) -> Point:
 
 @torch.no_grad()
 def transition(
-    evaluate: Callable[[Tensor], Point],
-    point: Point,
+    evaluate: Callable[[Tensor], AnyPoint],
+    point: AnyPoint,
     step_size: Tensor,
     generator: torch.Generator,
     *,
     leapfrog: int = 4,
     scale: Tensor | None = None,
-) -> tuple[Point, Tensor]:
+) -> tuple[AnyPoint, Tensor]:
     """One HMC transition of every chain, at the cost of `leapfrog` gradient evaluations.
 
     Args:

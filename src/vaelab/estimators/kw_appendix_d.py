@@ -38,8 +38,9 @@ def gaussian_fit_log_prob(fit: Tensor, z: Tensor) -> Tensor:
     covariance = torch.einsum("nbi,nbj->bij", centred, centred) / (fit.shape[0] - 1)
     root = torch.linalg.cholesky(covariance)
     white = torch.linalg.solve_triangular(root, (z - mean).unsqueeze(-1), upper=False)
-    log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return -0.5 * (white.squeeze(-1).square() + LOG_2PI).sum(-1) - log_det
+    log_det: Tensor = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_probs: Tensor = -0.5 * (white.squeeze(-1).square() + LOG_2PI).sum(-1) - log_det
+    return log_probs
 
 
 def kw_appendix_d(

@@ -52,7 +52,7 @@ class DigitClassifier(nn.Module):
             nn.ReLU(),
         )
         self.head = nn.Linear(FEATURES, _CLASSES)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """He initialisation with zero biases; batch-norm layers start at the identity."""
@@ -65,11 +65,13 @@ class DigitClassifier(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Penultimate activations (B, 64) of images (B, 784) in [0, 1]."""
         images = x.unflatten(-1, (1, 28, 28)).contiguous(memory_format=torch.channels_last)
-        return self.trunk(images)
+        features: Tensor = self.trunk(images)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 10) of images (B, 784) in [0, 1]."""
-        return self.head(self.features(x))
+        logits: Tensor = self.head(self.features(x))
+        return logits
 
 
 def train_classifier(

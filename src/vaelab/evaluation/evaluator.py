@@ -74,7 +74,7 @@ def to_uint8(means: Tensor) -> np.ndarray:
 
 def standard_error(values: Tensor) -> float:
     """Standard error of the mean of independent values."""
-    return (values.std() / len(values) ** 0.5).item()
+    return float(values.std() / len(values) ** 0.5)
 
 
 class Evaluation(ABC, Generic[Network]):

@@ -43,7 +43,8 @@ class Classified:
     @property
     def labels(self) -> np.ndarray:
         """Most probable class of each image, (N,)."""
-        return self.probabilities.argmax(-1)
+        labels: np.ndarray = self.probabilities.argmax(-1)
+        return labels
 
 
 # From uint8 images (N, 784).
@@ -224,7 +225,8 @@ def aggregate_kl(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
     """
     mean = mean.astype(np.float64)
     variance = mean.var(0) + np.exp(log_var.astype(np.float64)).mean(0)
-    return 0.5 * (np.square(mean.mean(0)) + variance - 1.0 - np.log(variance))
+    kl: np.ndarray = 0.5 * (np.square(mean.mean(0)) + variance - 1.0 - np.log(variance))
+    return kl
 
 
 def constant_image_recon(train_images: np.ndarray, test_images: np.ndarray) -> float:
@@ -401,10 +403,12 @@ def _variances(images: np.ndarray) -> np.ndarray:
     count = len(images)
     total = images.sum(0, dtype=np.int64)
     squares = np.square(images, dtype=np.uint16).sum(0, dtype=np.int64)
-    return (count * squares - np.square(total)) / (count * 255.0) ** 2
+    variance: np.ndarray = (count * squares - np.square(total)) / (count * 255.0) ** 2
+    return variance
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|a_i - b_j|^2, (N, M), not below 0."""
     squares = np.square(a).sum(-1)[:, None] + np.square(b).sum(-1)
-    return np.maximum(squares - 2.0 * (a @ b.T), 0.0)
+    distances: np.ndarray = np.maximum(squares - 2.0 * (a @ b.T), 0.0)
+    return distances

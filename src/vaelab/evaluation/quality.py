@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 from vaelab.data import load
+from vaelab.data.registry import DIGITS
 from vaelab.evaluation.classifier import (
     classify,
     load_classifier,
@@ -19,17 +20,18 @@ from vaelab.settings.runs import Runs
 from vaelab.training.device import configure_process, resolve_compute
 from vaelab.util.io import write_json
 
+logger = logging.getLogger(__name__)
+
 # The classifier judges all seeds' images alike, so it has a seed of its own.
 CLASSIFIER_SEED = 0
 
 
-def train_and_save_classifier(
-    config: Config, *, threads: int = 1, log: Callable[[str], None] = print
-) -> None:
+def train_and_save_classifier(config: Config, *, threads: int = 1) -> None:
     """Train the digit classifier on MNIST's training images."""
     configure_process(threads)
     settings = config.classifier
-    data = load("mnist", config.data.root)
+    data = load(DIGITS, config.data.root)
+    assert data.train_labels is not None
     state = train_classifier(
         data.train_images[: settings.images],
         data.train_labels[: settings.images],
@@ -39,15 +41,15 @@ def train_and_save_classifier(
         precision=resolve_compute("cpu", config.precision).precision,
     )
     save_classifier(classifier_file(config.folder), state)
-    log(f"classifier: {settings.epochs} epochs")
+    logger.info(f"classifier: {settings.epochs} epochs")
 
 
 def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
     """Write measures.json for every evaluated run with generated digits."""
     configure_process(threads)
     model = load_classifier(classifier_file(config.folder))
-
-    data = load("mnist", config.data.root)
+    data = load(DIGITS, config.data.root)
+    assert data.test_labels is not None
     real = reference(
         lambda images: classify(model, images),
         data.train_images,

@@ -23,6 +23,7 @@ from vaelab.search.algorithm import (
 from vaelab.search.noise import search_summary
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs
+from vaelab.settings.spec import VaePart
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json, write_json
 
@@ -90,8 +91,11 @@ def write_summary(config: Config, runs: Runs) -> None:
         raise VaelabError("the search has not ended; run `snakemake --cores 2 table_2`")
     known = measurements(config, runs, [tuple(a) for a in last["measured"]])
     shared = [
-        run.spec.model.architecture
-        for run in (runs.by_id[ids[0]] for name, ids in runs.alias.items() if "arch_" in name)
+        model.architecture
+        for model in (
+            runs.by_id[ids[0]].spec.model for name, ids in runs.alias.items() if "arch_" in name
+        )
+        if isinstance(model, VaePart)
     ]
     summary = search_summary(config.search, known, shared)
     write_json(config.folder / "search" / "decisions.json", summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vaelab.results.reader import Results
@@ -13,7 +14,7 @@ from vaelab.util.io import read_json, write_json
 _DESCRIPTIVE = ("run", "name", "seed", "preset", "spec", "image_shape", "evaluation")
 
 
-def headline(metrics: dict[str, Any]) -> dict[str, Any]:
+def headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of one run's metrics.json."""
     return {key: value for key, value in metrics.items() if key not in _DESCRIPTIVE}
 

@@ -335,7 +335,7 @@ def load_config(
     if overrides:
         top.append(("--config", dict(overrides)))
     base = (str(CONFIG_FILE), read_yaml(root / CONFIG_FILE))
-    chosen = [layer["preset"] for _, layer in [base, *top] if "preset" in layer]
+    chosen: list[str] = [layer["preset"] for _, layer in [base, *top] if "preset" in layer]
     path = preset_file(chosen[-1] if chosen else Config().preset, root)
     return validate([base, (str(path.relative_to(root)), read_yaml(path)), *top])
 
@@ -404,7 +404,7 @@ def _setter(layers: Sequence[tuple[str, Mapping[str, Any]]], location: Sequence[
     for depth in range(len(location), 0, -1):
         for name, layer in reversed(layers):
             if _sets(layer, location[:depth]):
-                return name
+                return str(name)
     return str(CONFIG_FILE)
 
 

@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,12 +84,17 @@ def read_rows(path: str | Path) -> list[RunRow]:
         try:
             rows.append(_row(record))
         except ValidationError as error:
-            problems.append(explain(error, RunRow, lambda _, name=name: f"{path}, run {name!r}"))
+            problems.append(explain(error, RunRow, partial(_place, path, name)))
     names = [row.run for row in rows]
     problems += [f"  {path}: run {n!r} is listed twice" for n in {*names} if names.count(n) > 1]
     if problems:
         raise VaelabError("The run table is not valid.\n" + "\n".join(problems))
     return rows
+
+
+def _place(path: str | Path, name: str, location: list[str]) -> str:
+    """Where a problem with a row stands."""
+    return f"{path}, run {name!r}"
 
 
 def _row(record: Mapping[str, str | None]) -> RunRow:
@@ -153,9 +159,9 @@ class Runs:
             VaelabError: neither, with the list of known names; a run that is trained under another
                 name, or not with that seed; or a probe, and no run to make it from.
         """
-        for known in (self.by_id, self.apart):
-            if run_id in known:
-                return known[run_id]
+        for runs in (self.by_id, self.apart):
+            if run_id in runs:
+                return runs[run_id]
         name, _, seed = run_id.rpartition("-s")
         if name in self.alias:
             twins = dict(zip(map(str, self.seeds), self.alias[name], strict=True))

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from vaelab.settings.config import Config
@@ -83,14 +85,11 @@ def _spec_fields() -> Schema:
     the cell may hold any of them.
     """
     families = MODEL_PARTS.values()
-    fields: Schema = {"model": {"enum": list(MODEL_PARTS), "type": "string"}}
-    for part in (RunSpec, *PARTS.values(), *families):
-        properties = part.model_json_schema(schema_generator=_WithoutTitles)["properties"]
-        fields = (
-            {**properties, **fields}
-            if part is not RunSpec
-            else {"method": properties["method"], **fields}
-        )
+    parts: tuple[type[BaseModel], ...] = (RunSpec, *PARTS.values(), *families)
+    fields: Schema = {}
+    for part in parts:
+        fields = {**part.model_json_schema(schema_generator=_WithoutTitles)["properties"], **fields}
+    fields["model"] = {"enum": list(MODEL_PARTS), "type": "string"}
     for name, field in flat_fields().items():
         absent = [part.absent[name] for part in families if name in part.absent]
         if "enum" in fields[name] and name != "model":
@@ -226,7 +225,7 @@ def _columns(schema: Schema) -> str:
     return _table("column", rows)
 
 
-def _table(first: str, rows: list[tuple[str, ...]]) -> str:
+def _table(first: str, rows: Sequence[tuple[str, ...]]) -> str:
     lines = [(first, "allowed", "default", "meaning"), ("---",) * 4, *map(_escaped, rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) ->
 def _fast_bf16(device: str) -> bool:
     """Whether the processor has instructions for bf16 products (AMX, AVX512-BF16, tensor cores)."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
@@ -86,4 +87,5 @@ def configure_process(threads: int) -> None:
     # The same as use_deterministic_algorithms(True), which would import the compiler (2 s).
     torch.set_deterministic_debug_mode("error")
     # No code here reads uninitialised memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False

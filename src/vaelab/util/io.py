@@ -143,7 +143,7 @@ def read_json(path: str | Path) -> Any:
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed archive of named arrays."""
     with atomic_write(path, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # no array has its name
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -40,6 +40,8 @@ def representative(images: np.ndarray, shape: tuple[int, int], n: int, stream: i
 
 def _total_variation(images: np.ndarray) -> np.ndarray:
     """Sum of the differences between neighbouring pixels, (N,), of int16 images (N, H, W)."""
-    return sum(
+    down, across = (
         np.abs(np.diff(images, axis=axis)).sum(axis=(1, 2), dtype=np.int64) for axis in (1, 2)
     )
+    total: np.ndarray = down + across
+    return total

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from toys import heard
 from vaelab.evaluation import quality
 from vaelab.evaluation.classifier import (
     FEATURES,
@@ -77,7 +78,8 @@ def test_settings_reach_the_training(tmp_path, monkeypatch):
     settings = {"epochs": 1, "images": 1000}
     config = Config(results=str(tmp_path), precision="fp32", classifier=settings)
     lines: list[str] = []
-    quality.train_and_save_classifier(config, log=lines.append)
+    with heard(lines.append):
+        quality.train_and_save_classifier(config)
     wanted = train_classifier(images[:1000], labels[:1000], epochs=1, seed=0)
     found = load_classifier(tmp_path / "quick/checkpoints/classifier.safetensors").state_dict()
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)

@@ -5,7 +5,13 @@ needs three passes for what these loops do in one: gradients to float32, the upd
 float32 state, the updated weights to bf16. bf16 values travel as their bits in uint16.
 """
 
+# numba infers types, and calls an intrinsic with other arguments than Python would.
+# mypy: disable-error-code="attr-defined, call-arg, no-untyped-def"
+# mypy: disable-error-code="untyped-decorator, var-annotated"
+
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -14,7 +20,7 @@ from numba.core.typing import Signature
 from numba.extending import intrinsic
 
 # Products and sums may be contracted to fused multiply-adds, as in PyTorch's own kernels.
-_compiled = njit(cache=True, error_model="numpy", fastmath={"contract"})
+_compiled: Any = njit(cache=True, error_model="numpy", fastmath={"contract"})
 _HALF = np.uint32(0x7FFF)
 _ONE = np.uint32(1)
 _SHIFT = np.uint32(16)
@@ -37,19 +43,19 @@ def _bits_of(typing_context: object, value: object) -> tuple[Signature, object]:
 
 
 @_compiled
-def _from_bf16(bits):  # noqa: ANN001, ANN202 - numba infers the types
+def _from_bf16(bits):
     return _float_of(np.uint32(np.uint32(bits) << _SHIFT))
 
 
 @_compiled
-def _to_bf16(value):  # noqa: ANN001, ANN202
+def _to_bf16(value):
     """Round to the nearest bf16, ties to even; finite values only."""
     bits = _bits_of(value)
     return np.uint16((bits + _HALF + ((bits >> _SHIFT) & _ONE)) >> _SHIFT)
 
 
 @_compiled
-def adam_bf16(  # noqa: ANN201
+def adam_bf16(
     master: np.ndarray,
     exp_avg: np.ndarray,
     exp_avg_sq: np.ndarray,
@@ -88,7 +94,7 @@ def adam_bf16(  # noqa: ANN201
 
 
 @_compiled
-def adagrad_bf16(  # noqa: ANN201
+def adagrad_bf16(
     master: np.ndarray,
     sums: np.ndarray,
     gradient: np.ndarray,

@@ -202,6 +202,15 @@ def test_likelihood_runs_also_keep_snapshots(plans: dict[str, Plan]) -> None:
         assert snapshots == curves == (rows[run.removesuffix("-s0")]["group"] == "likelihood"), run
 
 
+def test_preset_with_other_fallback_plans_everything_where_the_data_are(tmp_path: Path) -> None:
+    """Snakemake forgets what comes after an `ancient` file whose job has another setting."""
+    project = copy_project(tmp_path / "project")
+    project.snakemake("data", *SMOKE, cores=1)
+    plan = project.plans({"modern": ("models", "--config", "preset=modern")})["modern"]
+    assert not {"fetch_frey", "fetch_mnist"} & set(plan.rules)
+    assert plan.rules["train"] > 40
+
+
 def test_a_probe_of_the_search_is_an_ordinary_run(plans: dict[str, Plan]) -> None:
     plan = plans["a probe"]
     assert plan.rules == Counter(["train", "fetch_mnist"])

@@ -2,6 +2,9 @@
 # OUTPUTS: data/raw/<dataset>/*, verified by content.
 # Runs where Snakemake runs: a cluster's nodes often cannot reach the internet. The outputs are
 # `update`d, so that verified files that are there are kept whatever asks for the rule.
+#
+# No setting is in `params`: trainings take these files as `ancient`, and where a job behind an
+# `ancient` file runs again, Snakemake forgets to plan the missing files of all that comes after it.
 
 for dataset in DATASETS:
 
@@ -9,7 +12,7 @@ for dataset in DATASETS:
         name:
             f"fetch_{dataset}"
         output:
-            update(dataset_files(dataset)),
+            update(PLAN.dataset_files(dataset)),
         log:
             f"{RESULTS}/logs/fetch_{dataset}.log",
         retries: 1
@@ -18,6 +21,5 @@ for dataset in DATASETS:
             ENVIRONMENT
         params:
             dataset=dataset,
-            fallback=CONFIG.data.frey.fallback if DATASETS[dataset].stand_in else "none",
         shell:
             "vaelab fetch {params.dataset} > {log} 2>&1"

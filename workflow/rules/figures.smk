@@ -4,7 +4,7 @@
 
 REPORT_FILES = []
 
-for position, item in enumerate(CATALOGUE.values()):
+for item in CATALOGUE.values():
     target, kind = item.target, item.kind
     files = {
         form: (
@@ -14,7 +14,7 @@ for position, item in enumerate(CATALOGUE.values()):
                 f"{RESULTS}/{path}",
                 caption=f"../report/{target}.rst",
                 category=item.category,
-                labels=labels_of(target, form),
+                labels=PLAN.labels(target, form),
             )
         )
         for form, path in item.files.items()
@@ -25,7 +25,7 @@ for position, item in enumerate(CATALOGUE.values()):
         name:
             target
         input:
-            needed_by(target),
+            PLAN.evaluations(PLAN.ids_of(target)),
             # Some also show what our own search found.
             [rules.search.output, searched] if item.searched else [],
         output:
@@ -35,7 +35,7 @@ for position, item in enumerate(CATALOGUE.values()):
         benchmark:
             f"{RESULTS}/benchmarks/{kind}s/{target}.jsonl"
         group:
-            together(None if item.searched else DRAWINGS[position % len(DRAWINGS)])
+            lambda wildcards, target=target: together(PLAN.drawing_group(target))
         conda:
             ENVIRONMENT
         resources:
@@ -46,8 +46,8 @@ for position, item in enumerate(CATALOGUE.values()):
             title=f"{item.label}: {item.title}",
             look=item.caption,
             preset=CONFIG.preset,
-            seeds=SEEDS,
-            samples=seen_by(target),
-            runs=shown_by(target),
+            seeds=PLAN.seeds,
+            samples=PLAN.samples_of(target),
+            runs=PLAN.shown_by(target),
         shell:
             "vaelab {params.command} > {log} 2>&1"

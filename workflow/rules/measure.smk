@@ -8,7 +8,7 @@
 
 rule classifier:
     input:
-        ancient(dataset_files("mnist")),
+        ancient(PLAN.dataset_files(DIGITS)),
     output:
         f"{RESULTS}/checkpoints/classifier.safetensors",
     log:
@@ -30,7 +30,7 @@ rule classifier:
 
 rule measures:
     input:
-        evaluations(RUNS.by_id),
+        PLAN.evaluations(RUNS.by_id),
         rules.classifier.output,
     output:
         f"{RESULTS}/measures.json",
@@ -52,7 +52,7 @@ rule measures:
 
 rule metrics:
     input:
-        evaluations(RUNS.by_id),
+        PLAN.evaluations(RUNS.by_id),
         rules.measures.output,
         rules.search.output,
     output:
@@ -60,7 +60,7 @@ rule metrics:
     log:
         f"{RESULTS}/logs/metrics.log",
     group:
-        together(SUMMARY)
+        lambda wildcards: together("summary")
     conda:
         ENVIRONMENT
     resources:

@@ -5,7 +5,7 @@
 
 rule claims:
     input:
-        evaluations(RUNS.by_id),
+        PLAN.evaluations(RUNS.by_id),
         rules.measures.output,
         rules.search.output,
     output:
@@ -21,7 +21,7 @@ rule claims:
     benchmark:
         f"{RESULTS}/benchmarks/claims.jsonl"
     group:
-        together(SUMMARY)
+        lambda wildcards: together("summary")
     conda:
         ENVIRONMENT
     resources:
@@ -29,7 +29,7 @@ rule claims:
         runtime=growing(5),
     params:
         preset=CONFIG.preset,
-        seeds=SEEDS,
+        seeds=PLAN.seeds,
         runs=sorted(RUNS.alias),
     shell:
         "vaelab claims > {log} 2>&1"
@@ -42,7 +42,7 @@ rule page:
         rules.measures.output,
         rules.search.output,
         REPORT_FILES,
-        weights(RUNS.ids(shown_by("figure_13"))),
+        PLAN.weights(PLAN.ids_of("figure_13")),
         # The page sets the verdicts of other presets beside its own.
         [str(path) for path in CONFIG.judged_elsewhere],
     output:
@@ -57,7 +57,7 @@ rule page:
     benchmark:
         f"{RESULTS}/benchmarks/page.jsonl"
     group:
-        together(SUMMARY)
+        lambda wildcards: together("summary")
     conda:
         ENVIRONMENT
     resources:
@@ -65,6 +65,6 @@ rule page:
         runtime=growing(10),
     params:
         preset=CONFIG.preset,
-        seeds=SEEDS,
+        seeds=PLAN.seeds,
     shell:
         "vaelab review > {log} 2>&1"

@@ -10,13 +10,14 @@
 
 rule train:
     input:
-        dataset_of,
+        # Content identifies data, not time: a newer file with the same content retrains nothing.
+        lambda wildcards: ancient(PLAN.training_data(wildcards.run)),
     output:
         checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
-        history=update(run_file("{run}", "history.csv")),
-        provenance=update(run_file("{run}", "provenance.json")),
-        metrics=update(run_file("{run}", "metrics.json")),
-        arrays=update(run_file("{run}", "arrays.npz")),
+        history=update(PLAN.run_file("{run}", "history.csv")),
+        provenance=update(PLAN.run_file("{run}", "provenance.json")),
+        metrics=update(PLAN.run_file("{run}", "metrics.json")),
+        arrays=update(PLAN.run_file("{run}", "arrays.npz")),
     log:
         f"{RESULTS}/logs/train/{{run}}.log",
     benchmark:
@@ -24,18 +25,18 @@ rule train:
     # Before everything else that could run.
     priority: 10
     group:
-        short_trainings
+        lambda wildcards: together(PLAN.training_group(wildcards.run))
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         # CUDA's libraries and its context are in the job's memory, too.
-        mem_mb=growing(6000 if GPUS_PER_RUN else 2000),
-        runtime=training_minutes,
-        gpu=GPUS_PER_RUN,
+        mem_mb=growing(6000 if PLAN.gpus_per_run else 2000),
+        runtime=lambda wildcards, attempt: PLAN.training_minutes(wildcards.run, attempt),
+        gpu=PLAN.gpus_per_run,
     params:
-        training=training_identity,
-        evaluation=f"{CONFIG.evaluation.model_dump_json()} schema {EVALUATION_SCHEMA}",
+        training=lambda wildcards: PLAN.training_identity(wildcards.run),
+        evaluation=PLAN.evaluation_identity,
     shell:
         "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
 
@@ -43,8 +44,7 @@ rule train:
 # The longest start first, so that none is left for the end; then what the search may wait for.
 use rule train as train_vqvae with:
     wildcard_constraints:
-        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.model.family == "vqvae")
-        or "none",
+        run=PLAN.ids_where(lambda run: run.spec.model.family == "vqvae"),
     priority: 30
 
 
@@ -53,8 +53,8 @@ use rule train as train_architecture with:
         run="|".join(
             [
                 r"arch_[\d_]+-s\d+",
-                *RUNS.ids(shown_by("table_2")),
-                *RUNS.ids(shown_by("table_3")),
+                *PLAN.ids_of("table_2"),
+                *PLAN.ids_of("table_3"),
             ]
         ),
     priority: 20
@@ -64,19 +64,18 @@ use rule train as train_likelihood with:
     output:
         checkpoint=update(f"{RESULTS}/checkpoints/{{run}}.safetensors"),
         snapshots=update(f"{RESULTS}/checkpoints/{{run}}.snapshots.safetensors"),
-        history=update(run_file("{run}", "history.csv")),
-        provenance=update(run_file("{run}", "provenance.json")),
-        metrics=update(run_file("{run}", "metrics.json")),
-        arrays=update(run_file("{run}", "arrays.npz")),
-        likelihood=update(run_file("{run}", "likelihood.csv")),
-        final=update(run_file("{run}", "likelihood_final.csv")),
+        history=update(PLAN.run_file("{run}", "history.csv")),
+        provenance=update(PLAN.run_file("{run}", "provenance.json")),
+        metrics=update(PLAN.run_file("{run}", "metrics.json")),
+        arrays=update(PLAN.run_file("{run}", "arrays.npz")),
+        likelihood=update(PLAN.run_file("{run}", "likelihood.csv")),
+        final=update(PLAN.run_file("{run}", "likelihood_final.csv")),
     wildcard_constraints:
-        run="|".join(i for i, run in RUNS.by_id.items() if run.spec.budget.snapshots) or "none",
+        run=PLAN.ids_where(lambda run: run.spec.budget.snapshots),
     priority: 30
     params:
-        training=training_identity,
-        evaluation=f"{CONFIG.evaluation.model_dump_json()} "
-        f"{CONFIG.likelihood.model_dump_json()} schema {EVALUATION_SCHEMA}",
+        training=lambda wildcards: PLAN.training_identity(wildcards.run),
+        evaluation=PLAN.likelihood_identity,
 
 
 ruleorder: train_likelihood > train_vqvae > train_architecture > train

@@ -7,8 +7,8 @@ YARDSTICK = [i for i, run in RUNS.apart.items() if run.name == "yardstick"][:1]
 
 rule yardstick:
     input:
-        weights(YARDSTICK),
-        ancient(dataset_files("mnist")),
+        PLAN.weights(YARDSTICK),
+        ancient(PLAN.dataset_files(DIGITS)),
     output:
         f"{RESULTS}/yardstick.json",
     log:

@@ -1,17 +1,39 @@
-"""What the workflow plans with: the runs of a configuration, checked, before any job starts.
+"""What the workflow plans with: checked runs, paths, labels, identities, costs and groups of jobs.
 
-Nothing here imports PyTorch, as Snakemake reads this at every start.
+The rules in workflow/rules ask a `Plan` and decide nothing themselves. Nothing here imports
+PyTorch, as Snakemake reads this at every start.
 """
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vaelab.data import DATASETS
+from vaelab.models.families import family_of
+from vaelab.output.catalogue import CATALOGUE
+from vaelab.search.algorithm import run_name
 from vaelab.settings.config import Config
-from vaelab.settings.runs import Runs, resolve
-from vaelab.training.methods import check
+from vaelab.settings.runs import Run, Runs, resolve
+from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
+from vaelab.training.methods import check, training_cost
 from vaelab.util.errors import VaelabError
+
+# Text and arrays of every run, and the tables of one with snapshots.
+RUN_FILES = ("metrics.json", "history.csv", "provenance.json", "arrays.npz")
+LIKELIHOOD_FILES = ("likelihood.csv", "likelihood_final.csv")
+
+# Jobs of a group on a cluster, roughly; longer trainings queue alone.
+TRAININGS_PER_GROUP = 8
+LONG_MINUTES = 60
+DRAWING_GROUPS = 3
+
+# Control file of NVIDIA's driver.
+DRIVER = Path("/dev/nvidiactl")
 
 
 def load_runs(config: Config, root: Path = Path()) -> Runs:
@@ -41,3 +63,166 @@ def needed_datasets(runs: Runs) -> list[str]:
     """Names of the datasets of all runs, in the order of the registry."""
     used = {run.spec.data.dataset for run in (*runs.by_id.values(), *runs.apart.values())}
     return [name for name in DATASETS if name in used]
+
+
+def growing(first: int) -> Callable[[Any, int], int]:
+    """A resource of a job that doubles at each retry, as Snakemake takes it.
+
+    Memory (MB) should be about twice the largest of a quick run's benchmarks, and 400 for the two
+    Snakemake processes that a cluster's job runs in.
+    """
+    return lambda wildcards, attempt: first * 2 ** (attempt - 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules ask. Runs are named by their ids, files by their paths as text."""
+
+    config: Config
+    runs: Runs
+
+    @property
+    def results(self) -> str:
+        """results/<preset>."""
+        return self.config.folder.as_posix()
+
+    @property
+    def seeds(self) -> str:
+        """The seeds, for captions."""
+        return ", ".join(map(str, self.config.seeds))
+
+    @property
+    def gpus_per_run(self) -> int:
+        """1 where trainings ask for a GPU. The driver's file tells of one without PyTorch."""
+        if self.config.device != "auto":
+            return int(self.config.device == "cuda")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
+        return int(visible and DRIVER.exists())
+
+    # Files
+
+    def run_file(self, run_id: str, name: str) -> str:
+        """A text or array file of a run."""
+        return f"{self.results}/runs/{run_id}/{name}"
+
+    def weights(self, run_ids: Iterable[str]) -> list[str]:
+        """The weights of runs."""
+        return [f"{self.results}/checkpoints/{i}.safetensors" for i in run_ids]
+
+    def evaluations(self, run_ids: Iterable[str]) -> list[str]:
+        """Everything that figures and tables may read of runs."""
+        ids = list(run_ids)
+        snapshots = [i for i in ids if self.runs.run(i).spec.budget.snapshots]
+        return [
+            self.run_file(i, name)
+            for group, names in ((ids, RUN_FILES), (snapshots, LIKELIHOOD_FILES))
+            for i in group
+            for name in names
+        ]
+
+    def dataset_files(self, name: str) -> list[str]:
+        """The files of a dataset under the data folder."""
+        return [f"{self.config.data.root}/{file.path}" for file in DATASETS[name].files]
+
+    def training_data(self, run_id: str) -> list[str]:
+        """The files that a run is trained on."""
+        return self.dataset_files(self.runs.run(run_id).spec.data.dataset)
+
+    # Figures and tables
+
+    def shown_by(self, target: str) -> tuple[str, ...]:
+        """Names of the runs that a figure or table shows, as far as the run table has them."""
+        return CATALOGUE[target].among(self.runs.alias)
+
+    def ids_of(self, target: str) -> list[str]:
+        """Ids of those runs."""
+        return self.runs.ids(self.shown_by(target))
+
+    def samples_of(self, target: str) -> str:
+        """Training samples per run of a figure or table, for its caption."""
+        samples = {self.runs.run(i).spec.budget.samples for i in self.ids_of(target)}
+        return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))
+
+    def labels(self, target: str, form: str) -> dict[str, str]:
+        """Labels in Snakemake's report; items that differ in one of them become a switch."""
+        specs = [self.runs.run(i).spec for i in self.ids_of(target)]
+        flat = [spec.flat() for spec in specs]
+        # A latent dimension and a beta mean something else for a model with a codebook.
+        continuous = [fields for fields in flat if not fields["codebook_size"]]
+        return {
+            "item": CATALOGUE[target].label,
+            "dataset": _joined({DATASETS[spec.data.dataset].title for spec in specs}),
+            "model": _joined({family_of(spec).label(spec) for spec in specs}),
+            "d": _joined({fields["latent_dim"] for fields in continuous}),
+            "beta": _joined({fields["beta"] for fields in continuous}),
+            "split": CATALOGUE[target].split,
+            "format": form,
+        }
+
+    # Trainings
+
+    def training_identity(self, run_id: str) -> str:
+        """All that the trained weights depend on, besides the data's content."""
+        run = self.runs.run(run_id)
+        return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
+
+    @property
+    def evaluation_identity(self) -> str:
+        """The settings that an evaluation depends on."""
+        return f"{self.config.evaluation.model_dump_json()} schema {EVALUATION_SCHEMA}"
+
+    @property
+    def likelihood_identity(self) -> str:
+        """The same for a run with snapshots."""
+        return (
+            f"{self.config.evaluation.model_dump_json()} "
+            f"{self.config.likelihood.model_dump_json()} schema {EVALUATION_SCHEMA}"
+        )
+
+    def training_minutes(self, run_id: str, attempt: int = 1) -> int:
+        """Limit on clusters: ten times what one core of 2022 needs, doubled at each retry."""
+        cost = training_cost(self.runs.run(run_id).spec).multiply_adds
+        minutes: int = int(15 + cost / 1e11) * 2 ** (attempt - 1)
+        return minutes
+
+    def ids_where(self, condition: Callable[[Run], object]) -> str:
+        """A pattern for the ids of the runs of `all` that meet a condition."""
+        return "|".join(i for i, run in self.runs.by_id.items() if condition(run)) or "none"
+
+    def training_group(self, run_id: str) -> str | None:
+        """On a cluster, the group that a short training queues with; None for one that is alone.
+
+        Probes of the search queue alone, because its next step waits for them.
+        """
+        if run_id not in self.runs.by_id or self.training_minutes(run_id) > LONG_MINUTES:
+            return None
+        groups = math.ceil(len(self.runs.by_id) / TRAININGS_PER_GROUP)
+        return f"trainings_{sorted(self.runs.by_id).index(run_id) % groups}"
+
+    def drawing_group(self, target: str) -> str | None:
+        """On a cluster, the group of a figure or table; None for one that a checkpoint decides.
+
+        Snakemake would lose such a job in a group (its issue 4202).
+        """
+        if CATALOGUE[target].searched:
+            return None
+        return f"drawing_{list(CATALOGUE).index(target) % DRAWING_GROUPS}"
+
+    # The search
+
+    def probes(self, architectures: Iterable[Iterable[int]]) -> list[str]:
+        """Ids of the runs behind architectures: those of the run table where it has them."""
+        return self.runs.ids(run_name(tuple(widths)) for widths in architectures)
+
+    def probe_metrics(self, step: Mapping[str, Any]) -> list[str]:
+        """The metrics of the probes that a finished step of the search asks for."""
+        return [self.run_file(i, "metrics.json") for i in self.probes(step["probes"])]
+
+    def searched(self, step: Mapping[str, Any]) -> list[str]:
+        """Evaluations of every run that the search measured up to a step."""
+        return self.evaluations(self.probes(step["measured"]))
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """Values in order, for a label."""
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(values))

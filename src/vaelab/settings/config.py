@@ -18,6 +18,7 @@ from vaelab.util.errors import VaelabError
 
 CONFIG_FILE = Path("config/config.yaml")
 PRESET_FOLDER = Path("config/presets")
+RUN_TABLE = "config/runs.tsv"
 # A preset whose numbers mean nothing is compared with no other.
 MEANINGLESS = "smoke"
 # Presets whose results are published: made-up faces are no part of those.
@@ -194,7 +195,7 @@ class Config(Settings):
         "quick", description="Budget and recipe: a file of config/presets; names results/<preset>."
     )
     results: str = Field("results", description="Folder under which results/<preset> is written.")
-    runs: str = Field("config/runs.tsv", description="The table of runs.")
+    runs: str = Field(RUN_TABLE, description="The table of runs.")
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
         [0], min_length=1, description="RNG seeds; with several, tables show mean and spread."
     )
@@ -329,12 +330,23 @@ def load_config(
     files: Sequence[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     root: Path = Path(),
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    source: str = "--config",
 ) -> Config:
-    """Read and validate the layers: config.yaml, the preset, `files`, then `overrides`."""
+    """Read and validate the layers: config.yaml, the preset, `files`, then `overrides`.
+
+    Args:
+        files: overlays, in order.
+        overrides: what is given on the command line, or by another workflow.
+        root: the folder of the repository.
+        defaults: values below those of config.yaml.
+        source: what an error calls `overrides`.
+    """
     top = [(str(f), read_yaml(f)) for f in files]
     if overrides:
-        top.append(("--config", dict(overrides)))
-    base = (str(CONFIG_FILE), read_yaml(root / CONFIG_FILE))
+        top.append((source, dict(overrides)))
+    base = (str(CONFIG_FILE), {**(defaults or {}), **read_yaml(root / CONFIG_FILE)})
     chosen: list[str] = [layer["preset"] for _, layer in [base, *top] if "preset" in layer]
     path = preset_file(chosen[-1] if chosen else Config().preset, root)
     return validate([base, (str(path.relative_to(root)), read_yaml(path)), *top])

@@ -294,7 +294,7 @@ def review(config: Config) -> None:
     "--images", default=10_000, show_default=True, type=click.IntRange(2), help="Test images."
 )
 @click.option(
-    "--samples", default=5000, show_default=True, type=click.IntRange(1), help="Importance samples per image."
+    "--samples", default=5000, show_default=True, type=click.IntRange(1), help="Samples per image."
 )
 @threads_option
 @configured

@@ -62,7 +62,7 @@ LIKELIHOOD = LikelihoodSettings(
 @pytest.fixture(autouse=True)
 def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU's, whose last bits depend on where a parameter begins."""
-    monkeypatch.setattr(flat_module, "CARD_ALIGNMENT", 1)
+    monkeypatch.setattr(flat_module, "GPU_ALIGNMENT", 1)
 
 
 def trained(spec: RunSpec, compute: Compute, path: Path) -> TrainingResult:
@@ -109,7 +109,7 @@ def test_matrices_are_aligned_and_gaps_stay_zero(
         start(flat, *arguments)
         kept.append(flat)
 
-    monkeypatch.setattr(flat_module, "CARD_ALIGNMENT", 64)
+    monkeypatch.setattr(flat_module, "GPU_ALIGNMENT", 64)
     monkeypatch.setattr(FlatParameters, "__init__", noted)
     spec = toy_spec(**BUDGET, hidden=(17, 13))
     expected = trained(spec, FP32, tmp_path / "r")

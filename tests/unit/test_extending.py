@@ -14,6 +14,8 @@ import pytest
 from result_folders import write_runs
 from workflow_project import ROOT, Project, copy_project
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SMOKE = ("--config", "preset=smoke")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -89,8 +89,8 @@ class FreySettings(Settings):
     fallback: Literal["none", "synthetic"] = Field(
         "synthetic",
         description="What to do when no source of Frey Face answers: `synthetic` draws a "
-        "procedural face set (and every result says so), `none` stops with an error. `modern` and "
-        "`paper` allow `none` alone.",
+        "procedural face set (and every result says so), `none` stops with an error. `modern`, "
+        "`faithful` and `paper` allow only `none`.",
     )
 
 

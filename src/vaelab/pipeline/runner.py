@@ -123,7 +123,7 @@ def train_run(config: Config, run: Run, *, threads: int = 1) -> None:
                 f"{run.id} would have to be trained ({reason}), but require_cached is on"
             )
         # A training orphaned by a killed workflow may still be at work on the same run.
-        with one_at_a_time(files.text(""), logger.info, meanwhile=end_if_asked):
+        with one_at_a_time(files.text(""), meanwhile=end_if_asked):
             reason = stale(files, run, identity)
             if reason is not None:
                 logger.info(f"{run.id}: training, because {reason}")

@@ -62,20 +62,15 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def one_at_a_time(
-    folder: Path,
-    log: Callable[[str], None] = logger.info,
-    *,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
+def one_at_a_time(folder: Path, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an advisory lock on a folder, created if need be; a second process waits.
 
     Without it two processes would still be safe (files are renamed into place whole), only
-    wasteful; so where a file system cannot lock a folder, the work goes on.
+    wasteful; so where a file system cannot lock a folder, the work goes on. The lock is the
+    folder's own: a lock file would be in the way of folders that DVC or git describe.
 
     Args:
         folder: what to lock.
-        log: told once if there is a wait.
         meanwhile: called twice a second of a wait, which it may end by raising.
 
     Raises:
@@ -90,10 +85,10 @@ def one_at_a_time(
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log(f"another process is at work on {folder}; waiting for it")
+            logger.info(f"another process is at work on {folder}; waiting for it")
             _wait_for(descriptor, meanwhile)
         except OSError:
-            log(f"{folder} cannot be locked; going on without a lock")
+            logger.info(f"{folder} cannot be locked; going on without a lock")
         yield
     finally:
         os.close(descriptor)

@@ -115,43 +115,39 @@ def test_read_only_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
 
 
-def test_second_holder_of_a_lock_waits_for_the_first(tmp_path: Path) -> None:
-    first, lines = ExitStack(), []
-    first.enter_context(one_at_a_time(tmp_path / "new", lines.append))
+def test_second_holder_of_a_lock_waits_for_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = ExitStack()
+    first.enter_context(one_at_a_time(tmp_path / "new"))
+    with one_at_a_time(tmp_path / "new", meanwhile=first.close):
+        assert caplog.messages == [
+            f"another process is at work on {tmp_path / 'new'}; waiting for it"
+        ]
+    with one_at_a_time(tmp_path / "new"), one_at_a_time(tmp_path / "other"):
+        assert len(caplog.messages) == 1
 
-    def log(line: str) -> None:
-        lines.append(line)
-        first.close()  # the first holder ends while the second waits
 
-    with one_at_a_time(tmp_path / "new", log):
-        assert lines == [f"another process is at work on {tmp_path / 'new'}; waiting for it"]
-    with one_at_a_time(tmp_path / "new", log), one_at_a_time(tmp_path / "other", log):
-        assert len(lines) == 1
-
-
-def test_wait_for_a_lock_can_be_ended(tmp_path: Path) -> None:
-    lines: list[str] = []
-
+def test_wait_for_a_lock_can_be_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def end() -> None:
         raise SystemExit(143)
 
-    with one_at_a_time(tmp_path, lines.append):
+    with one_at_a_time(tmp_path):
         with pytest.raises(SystemExit):  # noqa: SIM117
-            with one_at_a_time(tmp_path, lines.append, meanwhile=end):
-                lines.append("held twice")
-        assert lines == [f"another process is at work on {tmp_path}; waiting for it"]
+            with one_at_a_time(tmp_path, meanwhile=end):
+                pytest.fail("held twice")
+        assert caplog.messages == [f"another process is at work on {tmp_path}; waiting for it"]
 
 
-def test_lock_is_released_by_an_error(tmp_path: Path) -> None:
+def test_lock_is_released_by_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         with one_at_a_time(tmp_path):
             raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):
         fail()
-    lines: list[str] = []
-    with one_at_a_time(tmp_path, lines.append):
-        assert lines == []
+    with one_at_a_time(tmp_path):
+        assert caplog.messages == []
 
 
 def test_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +36,15 @@ RUN_NAMES = ("vae", "ml_n1000", "arch_500_4")
 """A plain run, one with snapshots, and one of the group that the search varies."""
 
 OWN_DVC = Path(sys.prefix) / "bin"
-needs_dvc = pytest.mark.skipif(
+skip_without_dvc = pytest.mark.skipif(
     not (OWN_DVC / "dvc").is_file() and shutil.which("dvc") is None,
     reason="DVC is not installed (make setup)",
 )
+
+
+def needs_dvc(test: Callable[..., None]) -> Callable[..., None]:
+    """Skip a test where DVC is not installed; it is slow, as every command of DVC takes a second."""
+    return pytest.mark.slow(skip_without_dvc(test))
 
 
 def dvc_says(folder: Path, *arguments: str) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from vaelab.util.io import file_sha256
-from versioned_project import dvc_says, needs_dvc
+from versioned_project import dvc_says, skip_without_dvc
 from workflow_project import OUTPUT, Plan, Project, commit, git, holders, preset_rows
 
 SMOKE = ("--config", "preset=smoke")
@@ -20,7 +20,7 @@ TRAINING = re.compile(
     r"^(?:local)?rule (train|train_likelihood|classifier|fetch_\w+):", re.MULTILINE
 )
 
-pytestmark = needs_dvc
+pytestmark = skip_without_dvc
 
 
 def rebuilt(project: Project) -> dict[str, str]:

@@ -234,6 +234,7 @@ KILL_VARIANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KILL_VARIANTS)
 def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Path) -> None:
     changes, compute = KILL_VARIANTS[name]

@@ -43,7 +43,7 @@ skip_without_dvc = pytest.mark.skipif(
 
 
 def needs_dvc(test: Callable[..., None]) -> Callable[..., None]:
-    """Skip a test where DVC is not installed; it is slow, as every command of DVC takes a second."""
+    """Skip a test without DVC; it counts as slow, as every command of DVC takes a second."""
     return pytest.mark.slow(skip_without_dvc(test))
 
 

@@ -199,6 +199,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert median_ratio(both, *ways_, "vqvae", 1) is None
 
 
+@pytest.mark.slow
 def test_processes_work_side_by_side(tmp_path: Path) -> None:
     """Rounds on one process and on two; what the processes are told stays with them."""
     spec = toy_spec(hidden=(8,))
@@ -533,6 +534,7 @@ def test_planning_table_says_what_a_further_row_costs() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_planning_grows_linearly_in_calls(tmp_path: Path) -> None:
     """Python calls of two dry runs: a further row costs no more in the larger table."""
     project = copy_project(tmp_path)

@@ -86,6 +86,7 @@ def test_settings_reach_the_training(tmp_path, monkeypatch):
     assert lines == ["classifier: 1 epochs"]
 
 
+@pytest.mark.slow
 def test_bf16_learns_too():
     state = train_classifier(*toy_digits(600, 0), epochs=4, seed=0, precision="bf16")
     assert all(value.dtype in (torch.float32, torch.int64) for value in state.values())

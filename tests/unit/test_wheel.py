@@ -37,7 +37,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     sources = [path for path in (ROOT / "src/vaelab").rglob("*") if path.is_file()]
     expected = {
-        path.relative_to(ROOT / "src").as_posix() for path in sources if path.suffix != ".pyc"
+        path.relative_to(ROOT / "src").as_posix()
+        for path in sources
+        if path.parent.name != "__pycache__"
     }
     found = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
     assert expected - found == set()

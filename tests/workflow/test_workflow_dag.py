@@ -13,7 +13,7 @@ from workflow_project import ROOT, Job, Plan, Project, copy_project, holders, pr
 
 FIGURE_TARGETS = [f"figure_{number:02d}" for number in range(1, 16)]
 TABLE_TARGETS = ["table_1", "table_2", "table_3"]
-COMPANION = "table_likelihood"
+COMPANION, CURVES = "table_likelihood", "table_curves"
 SMOKE = ("--config", "preset=smoke")
 
 # Settings that cannot be, of each kind one, and what the message must say. The other settings and
@@ -152,7 +152,17 @@ def test_models_trains_every_distinct_spec_once(plans: dict[str, Plan]) -> None:
 def test_all_is_the_default_and_plans_everything(plans: dict[str, Plan]) -> None:
     plan = plans["all"]
     assert plan.rules == Counter(
-        [*FIGURE_TARGETS, *TABLE_TARGETS, COMPANION, "all", "claims", "page", "metrics", "measures"]
+        [
+            *FIGURE_TARGETS,
+            *TABLE_TARGETS,
+            COMPANION,
+            CURVES,
+            "all",
+            "claims",
+            "page",
+            "metrics",
+            "measures",
+        ]
         + ["classifier", "search", "search_step", "fetch_mnist", "fetch_frey"]
     ) + Counter({"train": len(plans["models"].trained)})
     assert plan.trained == plans["models"].trained

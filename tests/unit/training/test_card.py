@@ -21,8 +21,7 @@ from every_training import SPECS, assert_same
 from pretended_card import CARD, PretendedCard, pretended_card
 from recorded_graphs import RecordedGraph, recorded_graphs
 from toys import BF16, FP32, needs_card, toy_images, toy_spec, train
-from vaelab.estimators import log_weights
-from vaelab.evaluation import likelihood
+from vaelab.estimators import kw_appendix_d, log_weights
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
 from vaelab.models.families import build
@@ -177,7 +176,7 @@ def test_estimates_are_where_they_were_asked_to_be(
     method: str, pretended_card: PretendedCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_weights, "default_rows", lambda device: 4096)
-    monkeypatch.setattr(likelihood, "BURN_IN", 2)
+    monkeypatch.setattr(kw_appendix_d, "SHORT_BURN_IN", 2)
     spec = toy_spec(trunks="shared", method=method)
     model = build(spec, torch.Generator().manual_seed(0))
     weights = torch.nn.utils.parameters_to_vector(model.parameters()).detach()

@@ -65,11 +65,8 @@ class LinearGaussian:
         log_var = torch.full_like(mean, 2.0 * math.log(self.sigma))
         return DiagonalNormal(mean, log_var).log_prob(x)
 
-    def simulate(self, z: Tensor, generator: torch.Generator, c: Tensor | None = None) -> Tensor:
-        noise = torch.randn((z.shape[0], self.pixels), generator=generator, dtype=torch.float64)
-        return z @ self.weight.T + self._offset(c) + self.sigma * noise
-
     def images(self, count: int, generator: torch.Generator, c: Tensor | None = None) -> Tensor:
         """Images drawn from the model, shape (count, P)."""
         z = torch.randn((count, self.latent_dim), generator=generator, dtype=torch.float64)
-        return self.simulate(z, generator, c)
+        noise = torch.randn((count, self.pixels), generator=generator, dtype=torch.float64)
+        return z @ self.weight.T + self._offset(c) + self.sigma * noise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
@@ -29,10 +28,6 @@ class LatentModel(Protocol):
 
     def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Log p(x|z), shape (K, B); differentiable in z."""
-        ...
-
-    def simulate(self, z: Tensor, generator: torch.Generator, c: Tensor | None = None) -> Tensor:
-        """One image x ~ p(x|z) for each row of z (B, d), shape (B, P)."""
         ...
 
 
@@ -76,8 +71,3 @@ class VAEAdapter:
         """Log p(x|z) of images (B, P) under latents (K, B, d), shape (K, B)."""
         repeated = None if c is None else c.expand(z.shape[0], *c.shape)
         return self.vae.decode(z.to(self.dtype), repeated).log_prob(x.to(self.dtype)).double()
-
-    @torch.no_grad()
-    def simulate(self, z: Tensor, generator: torch.Generator, c: Tensor | None = None) -> Tensor:
-        """Images drawn from the decoder's distribution (not its mean), shape (B, P)."""
-        return self.vae.decode(z.to(self.dtype), c).sample(generator)

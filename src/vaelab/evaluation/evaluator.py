@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from vaelab.data import Dataset
 from vaelab.models.base import Model
 from vaelab.models.families import family_of
+from vaelab.results.records import Losses, Measured
 from vaelab.settings.config import EvaluationSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
@@ -35,7 +36,6 @@ BATCH = 1000
 FITTED = 1000  # images of a split that get a posterior fitted where there is no encoder
 GRID = 100  # images in a 10 x 10 grid
 
-Metrics = dict[str, Any]
 Arrays = dict[str, np.ndarray]
 Network = TypeVar("Network", bound=Model)
 
@@ -46,7 +46,7 @@ def evaluate(
     dataset: Dataset,
     settings: EvaluationSettings,
     compute: Compute,
-) -> tuple[Metrics, Arrays]:
+) -> tuple[Measured, Arrays]:
     """Numbers and arrays of a trained model.
 
     Returns:
@@ -59,12 +59,7 @@ def evaluate(
         torch.inference_mode(),
         torch.autocast(compute.device.type, compute.dtype, enabled=compute.precision == "bf16"),
     ):
-        metrics, arrays = evaluation(spec, model, dataset, settings, compute).run()
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "image_shape": list(dataset.image_shape),
-        **metrics,
-    }, arrays
+        return evaluation(spec, model, dataset, settings, compute).run()
 
 
 def to_uint8(means: Tensor) -> np.ndarray:
@@ -112,8 +107,17 @@ class Evaluation(ABC, Generic[Network]):
         }
 
     @abstractmethod
-    def run(self) -> tuple[Metrics, Arrays]:
+    def run(self) -> tuple[Measured, Arrays]:
         """Measure everything."""
+
+    def measured(self, train: Losses, test: Losses) -> Measured:
+        """What every family says of a model."""
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "image_shape": list(self.dataset.image_shape),
+            "train": train,
+            "test": test,
+        }
 
     def generator(self, stream: int) -> torch.Generator:
         """A stream of random numbers on the device."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +19,12 @@ from vaelab.evaluation.evaluator import (
     PRIOR,
     Arrays,
     Evaluation,
-    Metrics,
     standard_error,
     to_uint8,
 )
 from vaelab.models.distributions import kl_to_standard_normal
 from vaelab.models.vae import LatentVariableModel
+from vaelab.results.records import Losses, Measured
 
 CONDITIONAL = 16  # images per label in a 4 x 4 grid
 CODES = 1000  # training images whose codes are kept (the report's Figure 13)
@@ -40,16 +39,13 @@ ACTIVE_VARIANCE = 0.01
 class VaeEvaluation(Evaluation[LatentVariableModel]):
     """Bound, likelihood, reconstructions, generated images, codes."""
 
-    def run(self) -> tuple[Metrics, Arrays]:
+    def run(self) -> tuple[Measured, Arrays]:
         """See `Evaluation`."""
         train, _ = self.bound("train", self.settings.z_train)
         test, posterior = self.bound("test", self.settings.z_test)
-        metrics: Metrics = {
-            "train": train,
-            "test": test | self.likelihood(test),
-            "kl_per_dim": posterior["kl_per_dim"].tolist(),
-            "active_units": int((posterior["mean"].var(0) > ACTIVE_VARIANCE).sum()),
-        }
+        measured = self.measured(train, test | self.likelihood(test))
+        measured["kl_per_dim"] = posterior["kl_per_dim"].tolist()
+        measured["active_units"] = int((posterior["mean"].var(0) > ACTIVE_VARIANCE).sum())
         random = self.random_images()
         arrays: Arrays = {
             "originals": self.splits["test"][0][:GRID],
@@ -75,7 +71,7 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
                 "test_log_var": posterior["log_var"].astype(np.float32),
                 "test_labels": self.labels("test"),
             }
-        return metrics, arrays
+        return measured, arrays
 
     @property
     def adapter(self) -> VAEAdapter:
@@ -90,7 +86,7 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
         """Labels as conditions on the device."""
         return self.model.embed(torch.from_numpy(labels.copy())).to(self.compute.device)
 
-    def bound(self, split: str, z_samples: int) -> tuple[dict[str, Any], Arrays]:
+    def bound(self, split: str, z_samples: int) -> tuple[Losses, Arrays]:
         """The bound over a whole split, and the posteriors' parameters."""
         generator = self.generator(POSTERIOR)
         recon, kl, mse, means, log_vars = [], [], [], [], []
@@ -109,7 +105,7 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
             log_vars.append(q.log_var)
         recon_all, kl_all = torch.cat(recon), torch.cat(kl)
         total_kl = kl_all.sum(-1)
-        numbers = {
+        numbers: Losses = {
             "recon": recon_all.mean().item(),
             "recon_se": standard_error(recon_all),
             "kl": total_kl.mean().item(),
@@ -127,7 +123,7 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
         }
         return numbers, posterior
 
-    def likelihood(self, bound: dict[str, Any]) -> dict[str, Any]:
+    def likelihood(self, bound: Losses) -> Losses:
         """Importance-sampling estimate of -log p(x) over the test images.
 
         A stratified subset says how far the bound is off. That gap varies far less between images

@@ -59,7 +59,18 @@ class FlatSpec(TypedDict, total=False):
     schedule: str
 
 
-class Metrics(TypedDict):
+class Measured(TypedDict):
+    """What an evaluation finds of a trained model."""
+
+    parameters: int
+    image_shape: list[int]
+    train: Losses
+    test: Losses
+    kl_per_dim: NotRequired[list[float]]
+    active_units: NotRequired[int]
+
+
+class Metrics(Measured):
     """metrics.json of a run."""
 
     run: str
@@ -68,12 +79,6 @@ class Metrics(TypedDict):
     preset: str
     spec: FlatSpec
     samples: int
-    parameters: int
-    image_shape: list[int]
-    train: Losses
-    test: Losses
-    kl_per_dim: NotRequired[list[float]]
-    active_units: NotRequired[int]
     evaluation: str
 
 

@@ -25,7 +25,7 @@ COMPARED = "vae"
 
 
 # Packages that a way needs beyond the main set-up.
-NEEDS = {"report": ("torchvision",), "examples": ("torchvision",), "pythae": ("pythae",)}
+NEEDS = {"report": (), "examples": (), "pythae": ("pythae",)}
 
 
 @dataclass(frozen=True)

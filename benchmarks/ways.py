@@ -8,7 +8,6 @@ on one thread.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import tempfile
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader
 from benchmarks.networks import Way, layers
 from vaelab.data import Dataset, load
 from vaelab.data.registry import DATASETS
+from vaelab.data.vision import vision_datasets
 from vaelab.models.families import build
 from vaelab.models.vqvae import VQVAE
 from vaelab.settings.spec import RunSpec, VaePart
@@ -169,8 +169,8 @@ def _loss(out: Tensor, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 def _torchvision_loader(spec: RunSpec, data_root: Path) -> DataLoader[Any]:
     """Shuffled batches of torchvision's MNIST through ToTensor."""
-    _import_torchvision()
-    from torchvision import datasets, transforms
+    datasets = vision_datasets()
+    from torchvision import transforms
 
     # torchvision looks for the same files under another folder, and reads them at once.
     with tempfile.TemporaryDirectory() as root:
@@ -178,24 +178,6 @@ def _torchvision_loader(spec: RunSpec, data_root: Path) -> DataLoader[Any]:
         (Path(root) / "MNIST/raw").symlink_to((data_root / "raw/mnist").resolve())
         images = datasets.MNIST(root, train=True, transform=transforms.ToTensor())
     return DataLoader(images, batch_size=spec.recipe.batch_size, shuffle=True)
-
-
-@cache
-def _import_torchvision() -> torch.library.Library | None:
-    """Import torchvision; beside a build whose compiled part it cannot load, without that part.
-
-    Returns:
-        What stands in for the operators; they vanish with it.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        importlib.import_module("torchvision")
-        return library
-    return None
 
 
 def _endless(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -312,12 +312,33 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
 
 
 @main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: vaelab-<preset>.tar.",
+)
 @configured
-def restore(config: Config) -> None:
-    """Bring published weights, arrays and datasets from the DVC remote, verified."""
+def bundle(config: Config, output: Path | None) -> None:
+    """Write one file with a preset's weights, arrays and records, and their hashes."""
+    from vaelab.publishing.bundle import write_bundle
+
+    target = output or Path(f"vaelab-{config.preset}.tar")
+    write_bundle(config, load_runs(config), target)
+    click.echo(target)
+
+
+@main.command()
+@click.option("--from", "source", metavar="FILE|URL|DOI", help="A bundle, in place of the remote.")
+@configured
+def restore(config: Config, source: str | None) -> None:
+    """Bring published weights, arrays and datasets from the DVC remote, verified.
+
+    A bundle has no datasets. Of a DOI on Zenodo or figshare, its one .tar file is taken.
+    """
     from vaelab.publishing.restore import restore
 
-    restore(config, load_runs(config))
+    restore(config, load_runs(config), source)
 
 
 @main.command()

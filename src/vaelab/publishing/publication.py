@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vaelab.data import DATASETS, verify_dataset
 from vaelab.data.pointers import pointer_path
-from vaelab.results.files import RunFiles
+from vaelab.results.files import RunFiles, evaluated, evaluation_identity, stale
 from vaelab.settings.config import Config
-from vaelab.settings.runs import Run
+from vaelab.settings.runs import Run, Runs
 from vaelab.settings.spec import fingerprint
-from vaelab.util.io import read_json, write_json
+from vaelab.util.errors import VaelabError
+from vaelab.util.io import file_sha256, read_json, write_json
 
 
 @dataclass(frozen=True)
 class Publication:
-    """results/<preset>/publication.json.
+    """publication.json of results/<preset>, or of a bundle of it.
 
     Attributes:
-        sha256: of every file that DVC holds for the preset, by its path in results/<preset>.
+        sha256: of every file that DVC holds for the preset, or that is in the bundle, by its path
+            in results/<preset>.
         classifier: settings of the classifier among them, which has no provenance of its own.
     """
 
@@ -33,6 +36,12 @@ class Publication:
         return folder / "publication.json"
 
     @classmethod
+    def of(cls, config: Config, files: Iterable[Path]) -> Publication:
+        """The record of files of a preset, as they are now."""
+        hashes = {path.relative_to(config.folder).as_posix(): file_sha256(path) for path in files}
+        return cls(hashes, config.classifier.model_dump(mode="json"))
+
+    @classmethod
     def read(cls, folder: Path) -> Publication:
         """The record of results/<preset>.
 
@@ -43,7 +52,7 @@ class Publication:
 
     def write(self, folder: Path) -> None:
         """Write the record of results/<preset>."""
-        write_json(self.path(folder), {"sha256": self.sha256, "classifier": self.classifier})
+        write_json(self.path(folder), asdict(self))
 
 
 def weight_files(files: RunFiles, run: Run) -> list[Path]:
@@ -54,6 +63,54 @@ def weight_files(files: RunFiles, run: Run) -> list[Path]:
 def run_folders(folder: Path) -> list[str]:
     """Ids of the runs that results/<preset> has a folder of, probes of the search among them."""
     return sorted(path.name for path in (folder / "runs").glob("*") if path.is_dir())
+
+
+def finished_runs(config: Config, runs: Runs, purpose: str, *, committed: bool) -> dict[str, Run]:
+    """The runs of the table, and others that have files, by id.
+
+    Args:
+        config: names the preset.
+        runs: the table.
+        purpose: what they are needed for, for the message.
+        committed: whether their code has to be on record.
+
+    Raises:
+        VaelabError: some are unfinished, stale or, if that matters, from uncommitted code.
+    """
+    ids = sorted({*runs.by_id, *run_folders(config.folder)})
+    found = (_problem(config, runs, RunFiles(config.folder, i), committed) for i in ids)
+    refuse(config, purpose, [problem for problem in found if problem])
+    return {run_id: runs.run(run_id) for run_id in ids}
+
+
+def refuse(config: Config, purpose: str, problems: Iterable[str]) -> None:
+    """Raise a VaelabError that names all problems, if there are any."""
+    if listed := "\n  ".join(problems):
+        raise VaelabError(f"preset {config.preset} is not ready to be {purpose}:\n  {listed}")
+
+
+def _problem(config: Config, runs: Runs, files: RunFiles, committed: bool) -> str | None:
+    """Why a run is not ready; None where it is."""
+    try:
+        run = runs.run(files.run_id)
+    except VaelabError:
+        return f"{files.run_id}: not a run of {config.runs}; delete its files"
+    try:
+        provenance = read_json(files.text("provenance.json"))
+    except VaelabError:
+        return f"{run.id}: it has not been trained"
+    reason = stale(files, run, expected_fingerprint(config, run, provenance))
+    if reason:
+        return f"{run.id}: {reason}"
+    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    if not evaluated(files, run, identity):
+        return f"{run.id}: its evaluation is missing or of other settings"
+    git = provenance["git"]
+    if committed and git["revision"] is None:
+        return f"{run.id}: trained outside a git checkout, so its code is not on record"
+    if committed and git["dirty"]:
+        return f"{run.id}: trained from uncommitted changes to revision {git['revision'][:12]}"
+    return None
 
 
 def expected_fingerprint(config: Config, run: Run, provenance: dict[str, Any]) -> str:

@@ -10,23 +10,17 @@ from vaelab.data.pointers import check_pointer
 from vaelab.publishing import dvc
 from vaelab.publishing.publication import (
     Publication,
-    expected_fingerprint,
+    finished_runs,
     pinned_datasets,
-    run_folders,
+    refuse,
     weight_files,
 )
-from vaelab.results.files import (
-    RunFiles,
-    classifier_file,
-    evaluated,
-    evaluation_identity,
-    stale,
-)
+from vaelab.results.files import RunFiles, classifier_file
 from vaelab.results.provenance import ignored_by_git
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run, Runs
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import file_sha256, one_at_a_time, read_json
+from vaelab.util.io import one_at_a_time
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +44,12 @@ def publish(config: Config, runs: Runs) -> None:
         remote = dvc.default_remote()
         if remote is None:
             raise VaelabError("DVC has no default remote to push to; see `dvc remote add --help`")
-        ids = sorted({*runs.by_id, *run_folders(folder)})
-        files = {run_id: RunFiles(folder, run_id) for run_id in ids}
-        problems = [p for i in ids if (p := _problem(config, runs, files[i]))]
-        if not problems:
-            published = {i: runs.run(i) for i in ids}
-            problems = _strangers(folder, published)
-        if problems:
-            raise VaelabError(
-                f"preset {config.preset} is not ready to be published:\n  " + "\n  ".join(problems)
-            )
+        published = finished_runs(config, runs, "published", committed=True)
+        refuse(config, "published", _strangers(folder, published))
         checkpoints = folder / "checkpoints"
-        arrays = [files[i].text("arrays.npz") for i in ids]
+        arrays = [RunFiles(folder, run_id).text("arrays.npz") for run_id in published]
         held = [*sorted(checkpoints.glob("*.safetensors")), *arrays]
-        Publication(
-            {path.relative_to(folder).as_posix(): file_sha256(path) for path in held},
-            config.classifier.model_dump(mode="json"),
-        ).write(folder)
+        Publication.of(config, held).write(folder)
         data = [DATASETS[name] for name in pinned_datasets(config, verified=True)]
         root = Path(config.data.root)
         for dataset in data:
@@ -74,34 +57,9 @@ def publish(config: Config, runs: Runs) -> None:
         targets = [checkpoints, *arrays, *(root / "raw" / dataset.name for dataset in data)]
         dvc.add(targets)
         dvc.push([path.with_name(f"{path.name}.dvc") for path in targets])
-    logger.info(
-        f"{config.preset}: {len(ids)} runs are at the remote {remote!r}; commit their text now:"
-    )
+    n = len(published)
+    logger.info(f"{config.preset}: {n} runs are at the remote {remote!r}; commit their text now:")
     logger.info(f"  git add {folder} && git commit -m 'Publish {config.preset}'")
-
-
-def _problem(config: Config, runs: Runs, files: RunFiles) -> str | None:
-    """Why a run cannot be published; None where it can."""
-    try:
-        run = runs.run(files.run_id)
-    except VaelabError:
-        return f"{files.run_id}: not a run of {config.runs}; delete its files"
-    try:
-        provenance = read_json(files.text("provenance.json"))
-    except VaelabError:
-        return f"{run.id}: it has not been trained"
-    reason = stale(files, run, expected_fingerprint(config, run, provenance))
-    if reason:
-        return f"{run.id}: {reason}"
-    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
-    if not evaluated(files, run, identity):
-        return f"{run.id}: its evaluation is missing or of other settings"
-    git = provenance["git"]
-    if git["revision"] is None:
-        return f"{run.id}: trained outside a git checkout, so its code is not on record"
-    if git["dirty"]:
-        return f"{run.id}: trained from uncommitted changes to revision {git['revision'][:12]}"
-    return None
 
 
 def _strangers(folder: Path, published: dict[str, Run]) -> list[str]:

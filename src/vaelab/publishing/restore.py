@@ -1,8 +1,10 @@
 """`vaelab restore`: bring published weights, arrays and datasets here, verified.
 
-Everything is pulled into a folder beside the tree and verified there. Files are then renamed
-into place, run by run; given again after a kill, the command goes on. Snakemake is told last: it
-would otherwise not know with which settings the runs were trained, and so not notice a change.
+They come from the DVC remote, or from a bundle, which also brings the records of runs that are
+not in git. Everything is put into a folder beside the tree and verified there. Files are then
+renamed into place, run by run; given again after a kill, the command goes on. Snakemake is told
+last: it would otherwise not know with which settings the runs were trained, and so not notice a
+change.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,6 +25,7 @@ from vaelab.data import DATASETS, verify_dataset
 from vaelab.data.pointers import pointer_path
 from vaelab.data.store import SourceRecord, write_record
 from vaelab.publishing import dvc
+from vaelab.publishing.bundle import fetch_bundle, unpack_bundle
 from vaelab.publishing.publication import (
     Publication,
     expected_fingerprint,
@@ -51,15 +55,20 @@ UNTOLD = Path(".snakemake", "restored-untold")
 logger = logging.getLogger(__name__)
 
 
-def restore(config: Config, runs: Runs) -> None:
+def restore(config: Config, runs: Runs, bundle: str | None = None) -> None:
     """Bring what is published of a preset, and the datasets, as far as they are not here.
 
     What is missing at the remote, or stale against the current settings, is named and left to
     the workflow.
 
+    Args:
+        config: names the preset.
+        runs: the table.
+        bundle: file, URL or DOI of a bundle to take in place of the DVC remote.
+
     Raises:
-        VaelabError: damaged content (all of it is named, nothing is restored), DVC failed, or
-            Snakemake is at work here.
+        VaelabError: damaged content (all of it is named, nothing is restored), DVC or a download
+            failed, or Snakemake is at work here.
     """
     if SNAKEMAKE_LOCKS.is_dir() and any(SNAKEMAKE_LOCKS.iterdir()):
         raise VaelabError(
@@ -67,6 +76,13 @@ def restore(config: Config, runs: Runs) -> None:
             "`snakemake --unlock`"
         )
     with one_at_a_time(dvc.LOCKED_FOLDER):
+        if bundle is not None:
+            with _staged([]):
+                file = fetch_bundle(bundle, STAGE / "downloads")
+                bundled = unpack_bundle(file, config, (STAGE / config.folder).parent)
+                _refuse_damaged(Path(), [], config.folder, bundled, bundle)
+                _restore_results(config, runs, bundled, bundle)
+            return
         datasets = pinned_datasets(config, verified=False)
         pointers = [
             *config.folder.glob("checkpoints.dvc"),
@@ -88,10 +104,10 @@ def restore(config: Config, runs: Runs) -> None:
         pointers += [pointer_path(DATASETS[name], root) for name in datasets]
         with _staged(pointers):
             dvc.pull(STAGE)
-            _refuse_damaged(root, datasets, config.folder, publication)
+            _refuse_damaged(root, datasets, config.folder, publication, "DVC")
             _restore_datasets(root, datasets)
             if publication is not None:
-                _restore_results(config, runs, publication, remote)
+                _restore_results(config, runs, publication, f"the remote {remote!r}")
 
 
 @contextmanager
@@ -109,9 +125,13 @@ def _staged(pointers: Sequence[Path]) -> Iterator[None]:
 
 
 def _refuse_damaged(
-    root: Path, datasets: Sequence[str], folder: Path, publication: Publication | None
+    root: Path,
+    datasets: Sequence[str],
+    folder: Path,
+    publication: Publication | None,
+    source: str,
 ) -> None:
-    """Compare all that was pulled with what was published, before any of it is put in place."""
+    """Compare all that was brought with what was published, before any of it is put in place."""
     states = [state for name in datasets for state in verify_dataset(name, STAGE / root)]
     problems = [state.problem for state in states if state.state == "corrupt"]
     for path, published in publication.sha256.items() if publication else ():
@@ -119,11 +139,15 @@ def _refuse_damaged(
         if staged.is_file() and (found := file_sha256(staged)) != published:
             problems.append(f"{folder / path}: has SHA-256 {found}, published was {published}")
     if problems:
-        raise VaelabError(
-            "What DVC brought is damaged, so nothing was restored:\n  "
-            + "\n  ".join(problems)
-            + "\nDelete .dvc/cache, which only holds copies, and restore again. If that does not "
+        listed = "\n  ".join(problems)
+        advice = (
+            "Delete .dvc/cache, which only holds copies, and restore again. If that does not "
             "help, the remote is damaged: publish again from where the results are good."
+            if source == "DVC"
+            else "Get the file again, or bundle again where the results are good."
+        )
+        raise VaelabError(
+            f"What {source} brought is damaged, so nothing was restored:\n  {listed}\n{advice}"
         )
 
 
@@ -144,19 +168,17 @@ def _restore_results(
     config: Config,
     runs: Runs,
     publication: Publication,
-    remote: str,
+    source: str,
 ) -> None:
     folder = config.folder
     if not any((STAGE / folder / path).is_file() for path in publication.sha256):
-        logger.info(
-            f"{config.preset}: the remote {remote!r} has nothing of it; the workflow will train"
-        )
+        logger.info(f"{config.preset}: {source} has nothing of it; the workflow will train")
         return
     interrupted = UNTOLD.exists()
     UNTOLD.parent.mkdir(exist_ok=True)
     UNTOLD.touch()
     placed, whole = 0, []
-    for run_id in sorted({*runs.by_id, *run_folders(folder)}):
+    for run_id in sorted({*runs.by_id, *run_folders(folder), *run_folders(STAGE / folder)}):
         usable, problem = _usable(config, runs, publication, run_id)
         if problem:
             logger.info(problem)
@@ -187,8 +209,8 @@ def _usable(
     except VaelabError:
         return [], f"stale: {run_id} is no longer a run of {config.runs}"
     try:
-        provenance = read_json(files.text("provenance.json"))
-        metrics = read_json(files.text("metrics.json"))
+        provenance = _record(files.text("provenance.json"))
+        metrics = _record(files.text("metrics.json"))
     except VaelabError as error:
         return [], f"missing: {run_id} is not published ({error}); it will be trained"
     if provenance["fingerprint"] != expected_fingerprint(config, run, provenance):
@@ -203,13 +225,21 @@ def _usable(
     if held != provenance["checkpoint_sha256"]:
         return [], f"kept: {run_id} was trained here and differs from what is published"
     identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
+    # Records come with a bundle; those in git stay as they are.
+    staged = [path.relative_to(STAGE) for path in sorted((STAGE / files.text("")).iterdir())]
+    texts = [path for path in staged if path.suffix in (".json", ".csv") and not path.is_file()]
     if metrics.get("evaluation") != identity:
         return (
-            weight_files(files, run),
+            [*weight_files(files, run), *texts],
             f"stale: {run_id} was published with other evaluation settings; it will be evaluated "
             "again",
         )
-    return [*weight_files(files, run), arrays], None
+    return [*weight_files(files, run), *texts, arrays], None
+
+
+def _record(path: Path) -> Any:
+    """A record that is here, else the one that came with the weights."""
+    return read_json(path if path.is_file() else STAGE / path)
 
 
 def _usable_classifier(config: Config, publication: Publication) -> tuple[list[Path], str | None]:

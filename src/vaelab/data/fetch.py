@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from vaelab.data.pointers import check_pointer
 from vaelab.data.readers import FormatError, content_sha256
-from vaelab.data.registry import DATASETS, DatasetEntry, Datasets
-from vaelab.data.sources import MIRROR_VARIABLE, Source, SourceFailure, open_sources
-from vaelab.data.store import FileState, SourceRecord, examine, read_record, write_record
+from vaelab.data.registry import DATASETS, DataFile, DatasetEntry, Datasets
+from vaelab.data.sources import (
+    MIRROR_VARIABLE,
+    OutOfReach,
+    Source,
+    SourceFailure,
+    open_sources,
+)
+from vaelab.data.store import SourceRecord, examine, read_record, write_record
 from vaelab.settings.config import PUBLISHED
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write, one_at_a_time
@@ -24,11 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class _NoSource(Exception):
-    """Every source of a file failed; holds one line per attempt."""
-
-    def __init__(self, attempts: list[str]) -> None:
-        super().__init__()
-        self.attempts = attempts
+    """Every source of a file failed; the arguments are one line per attempt."""
 
 
 def fetch_dataset(
@@ -74,83 +76,89 @@ def fetch_dataset(
         one_at_a_time(root / "raw" / name),
         tempfile.TemporaryDirectory(prefix="vaelab-") as scratch,
     ):
-        sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
+        opened = _Opened(open_sources(dataset, root, Path(scratch), mirror, base_urls))
         try:
-            record = _fetch_real(dataset, root, sources)
+            record = _fetch_real(dataset, root, opened)
             check_pointer(dataset, root)
         except _NoSource as failure:
             if fallback == "none":
-                raise VaelabError(_advice(dataset, root, failure.attempts)) from None
+                raise VaelabError(_advice(dataset, root, failure.args)) from None
             record = _fall_back(dataset, root)
         write_record(dataset, root, record)
         return record
 
 
-def _fetch_real(dataset: DatasetEntry, root: Path, sources: Sequence[Source]) -> SourceRecord:
+class _Opened:
+    """Sources, each opened when it is first reached, and those that are out of reach.
+
+    A dead host thus costs one time-out and not one a file.
+    """
+
+    def __init__(self, sources: Iterator[Source]) -> None:
+        self._sources, self._opened = sources, list[Source]()
+        self.out_of_reach: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Source]:
+        yield from self._opened
+        for source in self._sources:
+            self._opened.append(source)
+            yield source
+
+
+def _fetch_real(dataset: DatasetEntry, root: Path, sources: _Opened) -> SourceRecord:
     """Verify or fetch every file of a dataset."""
     record = read_record(dataset, root)
     known = record.files if record and not record.synthetic else {}
     origins: dict[str, str] = {}
-    out_of_reach: dict[str, str] = {}
     for file in dataset.files:
         state, _ = examine(dataset, file, root, record)
         if state.state == "verified":
             origins[file.name] = known.get(file.name, UNKNOWN_SOURCE)
             continue
-        if state.state == "corrupt":
-            logger.info(f"{dataset.name}: corrupt, will be replaced: {state.problem}")
-        if state.state == "synthetic":
-            logger.info(
-                f"{dataset.name}: {state.path} holds synthetic images; trying the real sources"
-            )
-        content, origins[file.name] = _obtain(dataset, state, sources, out_of_reach)
+        said = {
+            "missing": "",
+            "corrupt": f"The file that is there is corrupt: {state.problem}",
+            "synthetic": f"{state.path} holds synthetic images, which are not allowed here.",
+        }[state.state]
+        if said:
+            logger.info(f"{dataset.name}: {said}")
+        content, origins[file.name] = _obtain(dataset, file, sources, said)
         _keep(dataset, state.path, content)
     return SourceRecord(dataset.name, dataset.sha256, synthetic=False, files=origins)
 
 
 def _obtain(
-    dataset: DatasetEntry,
-    state: FileState,
-    sources: Sequence[Source],
-    out_of_reach: dict[str, str],
+    dataset: DatasetEntry, file: DataFile, sources: _Opened, said: str
 ) -> tuple[bytes, str]:
     """Verified content of a file and the label of the source that had it.
 
-    A source that is out of reach is noted with the reason and not asked again, so that a dead
-    host costs one time-out and not one a file.
-
     Raises:
-        _NoSource: none had it.
+        _NoSource: none had it; the attempts follow what is `said` of the file that is there.
     """
-    file = state.file
-    attempts = [f"{file.name}, content SHA-256 {file.sha256}, was tried from:"]
-    if state.state == "corrupt":
-        attempts.insert(0, f"The file that is there is corrupt: {state.problem}")
-    if state.state == "synthetic":
-        attempts.insert(0, f"{state.path} holds synthetic images, which are not allowed here.")
+    attempts = [said] * bool(said)
+    attempts.append(f"{file.name}, content SHA-256 {file.sha256}, was tried from:")
     for source in sources:
-        if source.label in out_of_reach:
-            attempts.append(f"  - {source.label}: {out_of_reach[source.label]}")
+        if source.label in sources.out_of_reach:
+            attempts.append(f"  - {source.label}: {sources.out_of_reach[source.label]}")
             continue
-        for name in source.names(file):
-            where = source.where(file, name)
+        for address in source.addresses(file):
             try:
-                content = dataset.reader.unpack(source.read(file, name))
-                found = content_sha256(content)
-                if found == file.sha256:
-                    logger.info(f"{file.dataset}: {where}: SHA-256 verified")
-                    return content, source.label
-                failure: Exception = SourceFailure(
-                    f"wrong content: SHA-256 {found} ({len(content)} bytes), expected {file.sha256}"
-                )
-            except (SourceFailure, FormatError) as error:
-                failure = error
-            logger.info(f"{file.dataset}: {where}: {failure}")
-            attempts.append(f"  - {where}: {failure}")
-            if isinstance(failure, SourceFailure) and failure.final:
-                out_of_reach[source.label] = str(failure)
-                break
-    raise _NoSource(attempts)
+                content = dataset.reader.unpack(source.read(address))
+                if (found := content_sha256(content)) != file.sha256:
+                    raise SourceFailure(
+                        f"wrong content: SHA-256 {found} ({len(content)} bytes), expected "
+                        f"{file.sha256}"
+                    )
+            except (SourceFailure, FormatError) as failure:
+                logger.info(f"{file.dataset}: {address}: {failure}")
+                attempts.append(f"  - {address}: {failure}")
+                if isinstance(failure, OutOfReach):
+                    sources.out_of_reach[source.label] = str(failure)
+                    break
+            else:
+                logger.info(f"{file.dataset}: {address}: SHA-256 verified")
+                return content, source.label
+    raise _NoSource(*attempts)
 
 
 def _keep(dataset: DatasetEntry, path: Path, content: bytes) -> None:

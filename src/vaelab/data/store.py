@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,13 +42,7 @@ class SourceRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as it is written."""
-        return {
-            "dataset": self.dataset,
-            "source": self.source,
-            "synthetic": self.synthetic,
-            "sha256": self.sha256,
-            "files": dict(self.files),
-        }
+        return asdict(self) | {"source": self.source}
 
 
 def record_path(dataset: DatasetEntry, root: Path) -> Path:
@@ -63,13 +57,9 @@ def read_record(dataset: DatasetEntry, root: Path) -> SourceRecord | None:
     """
     try:
         value = read_json(record_path(dataset, root))
-        return SourceRecord(
-            dataset=dataset.name,
-            sha256=str(value["sha256"]),
-            synthetic=value["synthetic"] is True,
-            files={str(name): str(source) for name, source in value["files"].items()},
-        )
-    except (VaelabError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        synthetic = value["synthetic"] is True
+        return SourceRecord(dataset.name, str(value["sha256"]), synthetic, dict(value["files"]))
+    except (VaelabError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -89,15 +79,12 @@ def examine(
     """
     path = root / file.path
     try:
-        data = path.read_bytes()
+        content = dataset.reader.unpack(path.read_bytes())
     except FileNotFoundError:
         return FileState(file, path, "missing", f"{path} does not exist"), None
-    except OSError as error:
-        return FileState(file, path, "corrupt", f"{path}: {error.strerror or error}"), None
-    try:
-        content = dataset.reader.kept(data)
-    except FormatError as error:
-        return FileState(file, path, "corrupt", f"{path}: {error}"), None
+    except (OSError, FormatError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return FileState(file, path, "corrupt", f"{path}: {reason}"), None
     found = content_sha256(content)
     if found == file.sha256:
         return FileState(file, path, "verified"), content

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := all
-.PHONY: all test test-fast test-slurm lint restore publish yardstick bench setup setup-dev clean
+.PHONY: all test test-fast test-slurm lint docs restore publish yardstick bench setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -61,10 +61,15 @@ lint: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
+# The documentation site, in site/. A broken link is an error.
+docs: setup-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Done. The documentation is site/index.html; its search needs a server (mkdocs serve)"
+
 # About 25 minutes on one core. Not part of `all`.
 yardstick: setup
 	$(SNAKEMAKE) yardstick
 	@tail -n 1 results/quick/logs/yardstick.log
 
 clean:
-	rm -rf results/smoke results/quick .snakemake
+	rm -rf results/smoke results/quick .snakemake site

@@ -62,7 +62,8 @@ class TrainedModel:
     def __init__(self, record: CheckpointRecord, weights: dict[str, Tensor], source: Path) -> None:
         self.name, self.seed = record.name, record.seed
         self.spec: RunSpec = record.spec
-        self.image_shape, self.classes = record.image_shape, record.classes
+        self.image_shape = record.image_shape
+        self.classes = record.classes
         self.source = source
         self.network = build(self.spec, images=record)
         try:

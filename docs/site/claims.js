@@ -1,0 +1,20 @@
+// The filter of the page of claims: by words, and by the verdict under one preset or any.
+const form = document.querySelector("form[data-claims]");
+if (form) {
+  const claims = [...document.querySelectorAll(".claims > li")];
+  const filter = () => {
+    const words = form.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const { verdict, preset } = Object.fromEntries(new FormData(form));
+    for (const claim of claims) {
+      const verdicts = JSON.parse(claim.dataset.verdicts);
+      const shown = preset ? [verdicts[preset]] : Object.values(verdicts);
+      const text = claim.textContent.toLowerCase();
+      claim.hidden = !(words.every((word) => text.includes(word)) && (!verdict || shown.includes(verdict)));
+    }
+    const count = claims.filter((claim) => !claim.hidden).length;
+    form.querySelector("output").textContent = `${count} of ${claims.length} claims`;
+  };
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  filter();
+}

@@ -61,9 +61,9 @@ lint: setup-dev
 	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
-# The documentation site, in site/. A broken link is an error.
+# The documentation site, in site/. A broken link is an error; with --quiet it would not be.
 docs: setup-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "Done. The documentation is site/index.html; its search needs a server (mkdocs serve)"
 
 # About 25 minutes on one core. Not part of `all`.

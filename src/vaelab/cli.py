@@ -151,13 +151,15 @@ threads_option = click.option(
 
 
 @main.command()
-@click.argument("datasets", nargs=-1, type=click.Choice(list(DATASETS)))
+@click.argument("datasets", nargs=-1)
 @configured
 def fetch(config: Config, datasets: Sequence[str]) -> None:
     """Download and verify DATASETS (default: those of the run table) into data/raw."""
     from vaelab.data import fetch_dataset
 
     for name in datasets or needed_datasets(load_runs(config)):
+        if DATASETS[name].own:
+            continue
         fetch_dataset(
             name,
             Path(config.data.root),

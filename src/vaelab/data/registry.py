@@ -40,11 +40,13 @@ class DataFile:
     """Of the content as the dataset's reader defines it, not of the container."""
     containers: tuple[str, ...]
     """File names under which hosts and mirrors serve it, in the order of trying."""
+    at: Path | None = None
+    """Where the file is, if it is not kept under the data root."""
 
     @property
     def path(self) -> Path:
-        """Where it is kept, relative to the data root."""
-        return Path("raw") / self.dataset / self.name
+        """Where it is, relative to the data root."""
+        return self.at or Path("raw") / self.dataset / self.name
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class DatasetEntry:
     def pixels(self) -> int:
         """Pixels of an image."""
         return self.image_shape[0] * self.image_shape[1]
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a file of the user's, which is neither fetched nor published."""
+        return any(file.at for file in self.files)
 
     @property
     def sha256(self) -> str:

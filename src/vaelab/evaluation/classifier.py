@@ -25,7 +25,6 @@ from vaelab.util.io import atomic_path
 
 FEATURES = 64
 _CHANNELS = (16, 32)
-_CLASSES = 10
 # Augmentation: digits moved by up to so many pixels, which makes long trainings generalise.
 _SHIFT = 1
 # Evaluation runs in blocks of this size: large enough for the matrix products, small enough
@@ -34,11 +33,18 @@ _BLOCK = 500
 
 
 class DigitClassifier(nn.Module):
-    """28x28 images to 10 logits, by way of 64 non-negative features (about 107 000 weights)."""
+    """Images to logits, by way of 64 non-negative features (for digits, about 107 000 weights).
 
-    def __init__(self) -> None:
+    Args:
+        shape: height and width of an image, at least 3 each.
+        classes: number of labels.
+    """
+
+    def __init__(self, shape: tuple[int, int] = (28, 28), classes: int = 10) -> None:
         super().__init__()
+        self.shape = shape
         first, second = _CHANNELS
+        height, width = ((side + 1) // 2 // 2 for side in shape)
         self.trunk = nn.Sequential(
             nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(first),
@@ -48,10 +54,10 @@ class DigitClassifier(nn.Module):
             nn.BatchNorm2d(second),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * 7 * 7, FEATURES),
+            nn.Linear(second * height * width, FEATURES),
             nn.ReLU(),
         )
-        self.head = nn.Linear(FEATURES, _CLASSES)
+        self.head = nn.Linear(FEATURES, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -63,13 +69,13 @@ class DigitClassifier(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """Penultimate activations (B, 64) of images (B, 784) in [0, 1]."""
-        images = x.unflatten(-1, (1, 28, 28)).contiguous(memory_format=torch.channels_last)
+        """Penultimate activations (B, 64) of images (B, P) in [0, 1]."""
+        images = x.unflatten(-1, (1, *self.shape)).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.trunk(images)
         return features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 10) of images (B, 784) in [0, 1]."""
+        """Logits (B, classes) of images (B, P) in [0, 1]."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
@@ -84,24 +90,28 @@ def train_classifier(
     precision: str = "fp32",
     batch_size: int = 100,
     learning_rate: float = 6e-3,
+    shape: tuple[int, int] = (28, 28),
+    classes: int = 10,
 ) -> dict[str, Tensor]:
     """Train on all images with Adam, a short warm-up and a half cosine to zero.
 
     Args:
-        images: uint8 (N, 784).
-        labels: digits (N,).
+        images: uint8 (N, P).
+        labels: classes (N,).
         epochs: passes over the images, each in a new order.
         seed: of the weights and the orders; with the same `threads` the result is bit-identical.
         threads: threads of the matrix products; restored afterwards.
         precision: "fp32", or "bf16" for autocast.
         batch_size: images per step.
         learning_rate: peak rate.
+        shape: height and width of an image.
+        classes: number of labels.
 
     Returns:
         The state dict, in evaluation form (float32, on the CPU).
     """
     generator = torch.Generator().manual_seed(seed)
-    model = DigitClassifier()
+    model = DigitClassifier(shape, classes)
     model.reset_parameters(generator)
     model.train()
     pixels, targets = torch.tensor(images), torch.tensor(labels, dtype=torch.int64)
@@ -118,7 +128,7 @@ def train_classifier(
             order = torch.randperm(len(pixels), generator=generator)
             for batch in order[: steps_per_epoch * batch_size].split(batch_size):
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                    logits = model(_shifted(pixels[batch], generator).float() / 255.0)
+                    logits = model(_shifted(pixels[batch], shape, generator).float() / 255.0)
                 loss = cross_entropy(logits.float(), targets[batch])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -148,13 +158,19 @@ def load_classifier(path: str | Path) -> DigitClassifier:
     return classifier(state, source=str(path))
 
 
-def classifier(state: Mapping[str, Tensor], *, source: str = "the state") -> DigitClassifier:
+def classifier(
+    state: Mapping[str, Tensor],
+    *,
+    source: str = "the state",
+    shape: tuple[int, int] = (28, 28),
+    classes: int = 10,
+) -> DigitClassifier:
     """The network that holds the given weights, in evaluation mode.
 
     Raises:
         VaelabError: the weights are those of another network; `source` is named.
     """
-    model = DigitClassifier()
+    model = DigitClassifier(shape, classes)
     try:
         model.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -164,7 +180,7 @@ def classifier(state: Mapping[str, Tensor], *, source: str = "the state") -> Dig
 
 @torch.inference_mode()
 def classify(model: DigitClassifier, images: np.ndarray) -> Classified:
-    """Probabilities and features of uint8 images (N, 784)."""
+    """Probabilities and features of uint8 images (N, P)."""
     features, probabilities = [], []
     for start in range(0, len(images), _BLOCK):
         block = torch.tensor(images[start : start + _BLOCK])
@@ -174,11 +190,11 @@ def classify(model: DigitClassifier, images: np.ndarray) -> Classified:
     return Classified(torch.cat(probabilities).numpy(), torch.cat(features).numpy())
 
 
-def _shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """The images (B, 784), each moved by up to `_SHIFT` pixels along both axes."""
-    padded = pad(pixels.unflatten(-1, (28, 28)), (_SHIFT,) * 4)
+def _shifted(pixels: Tensor, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """The images (B, P), each moved by up to `_SHIFT` pixels along both axes."""
+    padded = pad(pixels.unflatten(-1, shape), (_SHIFT,) * 4)
     offsets = torch.randint(2 * _SHIFT + 1, (2, len(pixels), 1), generator=generator)
-    rows, columns = offsets + torch.arange(28)
+    rows, columns = (offset + torch.arange(n) for offset, n in zip(offsets, shape, strict=True))
     image = torch.arange(len(pixels))[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].flatten(1)
 

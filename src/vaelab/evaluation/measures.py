@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vaelab.data import Dataset
 from vaelab.results.reader import Results
 
 NEIGHBOURS = 10
@@ -33,7 +34,7 @@ class Classified:
     """What a classifier says about N images.
 
     Attributes:
-        probabilities: class probabilities, float64 (N, 10).
+        probabilities: class probabilities, float64 (N, classes).
         features: penultimate activations, float64 (N, F).
     """
 
@@ -47,7 +48,7 @@ class Classified:
         return labels
 
 
-# From uint8 images (N, 784).
+# From uint8 images (N, P).
 Classify = Callable[[np.ndarray], Classified]
 
 
@@ -89,7 +90,7 @@ def label_agreement(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float((probabilities.argmax(-1) == labels).mean())
 
 
-def sharpness(images: np.ndarray, shape: tuple[int, int] = (28, 28)) -> float:
+def sharpness(images: np.ndarray, shape: tuple[int, int]) -> float:
     """Mean squared difference of neighbouring pixels of uint8 images (N, P), in [0, 1] units.
 
     Horizontal and vertical neighbours count alike. Blur lowers it.
@@ -138,7 +139,7 @@ def knn_accuracy(
         block = queries[start : start + _ROWS]
         distances = _squared_distances(block, codes)
         nearest = labels[np.argpartition(distances, k - 1, axis=1)[:, :k]]
-        votes = (nearest[:, :, None] == np.arange(10)).sum(1)
+        votes = (nearest[:, :, None] == np.arange(labels.max() + 1)).sum(1)
         correct += int((votes.argmax(-1) == query_labels[start : start + _ROWS]).sum())
     return correct / len(queries)
 
@@ -272,35 +273,34 @@ def sampled_codes(arrays: Mapping[str, np.ndarray], rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Reference:
-    """What generations are compared with.
+    """What the generations of a dataset's models are compared with.
 
     Attributes:
+        classify: the classifier of its images.
+        shape: height and width of an image.
         features: Gaussian fit of the test images' features.
         numbers: the same measures of real images, and what the data alone determine.
         test_accuracy: of the classifier.
     """
 
+    classify: Classify
+    shape: tuple[int, int]
     features: Gaussian
     numbers: dict[str, Any]
     test_accuracy: float
 
 
-def reference(
-    classify: Classify,
-    train_images: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
-    generated: int,
-) -> Reference:
-    """Measure the real images once; uint8 (N, 784).
+def reference(classify: Classify, data: Dataset, generated: int) -> Reference:
+    """Measure the real images once.
 
     Args:
-        classify: the digit classifier.
-        train_images: some of them stand in for generations.
-        test_images: what generations are compared with.
-        test_labels: their digits (N,).
+        classify: the classifier.
+        data: a labelled dataset. Some of its training images stand in for generations, its test
+            images are what those are compared with.
         generated: images that a run generates, and that stand in for them.
     """
+    train_images, test_images = data.train_images, data.test_images
+    assert data.test_labels is not None
     test = classify(test_images)
     fit = Gaussian.fit(test.features)
     # Evenly spaced: the order of the training images follows their writers.
@@ -308,25 +308,26 @@ def reference(
     numbers = {
         "fid": frechet_distance(Gaussian.fit(classify(real).features), fit),
         "confidence": confidence(test.probabilities),
-        "sharpness": sharpness(test_images),
+        "sharpness": sharpness(test_images, data.image_shape),
         "entropy": pixel_entropy(test_images),
         "pixel_variance": pixel_variance(test_images),
         "constant_image_recon": constant_image_recon(train_images, test_images),
         "constant_pixels": constant_pixels(train_images),
         "gaussian_floor": gaussian_floor_losses(train_images),
     }
-    return Reference(fit, numbers, label_agreement(test.probabilities, test_labels))
+    accuracy = label_agreement(test.probabilities, data.test_labels)
+    return Reference(classify, data.image_shape, fit, numbers, accuracy)
 
 
 def measure_generation(
-    images: np.ndarray, labels: np.ndarray | None, classify: Classify, real: Gaussian
+    images: np.ndarray, labels: np.ndarray | None, real: Reference
 ) -> dict[str, float]:
-    """Measures of generated images (N, 784); `labels` are the conditions asked for, if any."""
-    result = classify(images)
+    """Measures of generated images (N, P); `labels` are the conditions asked for, if any."""
+    result = real.classify(images)
     measured = {
-        "fid": frechet_distance(Gaussian.fit(result.features), real),
+        "fid": frechet_distance(Gaussian.fit(result.features), real.features),
         "confidence": confidence(result.probabilities),
-        "sharpness": sharpness(images),
+        "sharpness": sharpness(images, real.shape),
         "entropy": pixel_entropy(images),
         "pixel_variance": pixel_variance(images),
     }
@@ -356,43 +357,48 @@ def measure_codes(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     }
 
 
-def measure_run(
-    arrays: Mapping[str, np.ndarray], classify: Classify, real: Gaussian
-) -> dict[str, float]:
-    """All measures that the arrays of one run on MNIST allow."""
+def measure_run(arrays: Mapping[str, np.ndarray], real: Reference) -> dict[str, float]:
+    """All measures that the arrays of one run on labelled images allow."""
     conditional = "generated_labels" in arrays
     labels = arrays["generated_labels"] if conditional else None
-    measured = measure_generation(arrays["generated"], labels, classify, real)
+    measured = measure_generation(arrays["generated"], labels, real)
     if "generated_uniform" in arrays:
-        uniform = measure_generation(arrays["generated_uniform"], None, classify, real)
+        uniform = measure_generation(arrays["generated_uniform"], None, real)
         measured |= {f"{key}_uniform": value for key, value in uniform.items()}
     if "test_mean" in arrays:
         measured |= measure_codes(arrays)
     return measured
 
 
-def measure_runs(results: Results, classify: Classify, real: Reference) -> dict[str, Any]:
-    """The content of measures.json: every finished run with generated digits, per seed.
+def measure_runs(results: Results, references: Mapping[str, Reference]) -> dict[str, Any]:
+    """The content of measures.json: every finished run on labelled images, per seed.
 
     Names that share a training share its measures, computed once.
+
+    Args:
+        results: the runs.
+        references: by dataset, that of the digits first.
     """
     by_id: dict[str, dict[str, float]] = {}
     runs: dict[str, list[dict[str, float]]] = {}
     for name in sorted(results.alias):
         if not results.has(name):
             continue
+        real = references.get(results.metrics(name)[0]["spec"]["dataset"])
+        if real is None:
+            continue
         for index, run_id in enumerate(results.alias[name]):
-            arrays = results.arrays(name, index)
-            if "generated" not in arrays:
-                break
             if run_id not in by_id:
-                by_id[run_id] = measure_run(arrays, classify, real.features)
+                by_id[run_id] = measure_run(results.arrays(name, index), real)
             runs.setdefault(name, []).append(by_id[run_id])
-    return {
-        "classifier": {"test_accuracy": real.test_accuracy},
-        "reference": real.numbers,
-        "runs": runs,
-    }
+    digits, *others = (
+        {"classifier": {"test_accuracy": real.test_accuracy}, "reference": real.numbers}
+        for real in references.values()
+    )
+    measured: dict[str, Any] = digits | {"runs": runs}
+    if others:
+        measured["datasets"] = dict(zip(list(references)[1:], others, strict=True))
+    return measured
 
 
 def _variances(images: np.ndarray) -> np.ndarray:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-from vaelab.data import load
+from torch import Tensor
+
+from vaelab.data import DATASETS, Dataset, load
 from vaelab.data.registry import DIGITS
 from vaelab.evaluation.classifier import (
+    classifier,
     classify,
     load_classifier,
     save_classifier,
@@ -29,35 +33,50 @@ CLASSIFIER_SEED = 0
 def train_and_save_classifier(config: Config, *, threads: int = 1) -> None:
     """Train the digit classifier on MNIST's training images."""
     configure_process(threads)
-    settings = config.classifier
-    data = load(DIGITS, config.data.root)
-    assert data.train_labels is not None
-    state = train_classifier(
-        data.train_images[: settings.images],
-        data.train_labels[: settings.images],
-        epochs=settings.epochs,
-        seed=CLASSIFIER_SEED,
-        threads=threads,
-        precision=resolve_compute("cpu", config.precision).precision,
-    )
+    state = _trained(config, load(DIGITS, config.data.root), threads)
     save_classifier(classifier_file(config.folder), state)
-    logger.info(f"classifier: {settings.epochs} epochs")
+    logger.info(f"classifier: {config.classifier.epochs} epochs")
 
 
 def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
-    """Write measures.json for every evaluated run with generated digits."""
+    """Write measures.json for every evaluated run on labelled images.
+
+    Datasets other than the digits get their classifiers here.
+    """
     configure_process(threads)
-    model = load_classifier(classifier_file(config.folder))
-    data = load(DIGITS, config.data.root)
-    assert data.test_labels is not None
-    real = reference(
-        lambda images: classify(model, images),
-        data.train_images,
-        data.test_images,
-        data.test_labels,
-        config.evaluation.generated,
+    used = {run.spec.data.dataset for run in runs.by_id.values()} - {DIGITS}
+    references = {}
+    for name in (DIGITS, *(n for n, entry in DATASETS.items() if n in used and entry.classes)):
+        data = load(name, config.data.root)
+        if name == DIGITS:
+            model = load_classifier(classifier_file(config.folder))
+        else:
+            model = classifier(
+                _trained(config, data, threads),
+                shape=data.image_shape,
+                classes=DATASETS[name].classes,
+            )
+        references[name] = reference(partial(classify, model), data, config.evaluation.generated)
+        logger.info(f"{name}: classifier right on {references[name].test_accuracy:.1%} of test")
+    write_json(
+        config.folder / "measures.json",
+        measure_runs(Results(config.folder, runs.alias), references),
     )
-    measured = measure_runs(
-        Results(config.folder, runs.alias), lambda images: classify(model, images), real
+
+
+def _trained(config: Config, data: Dataset, threads: int) -> dict[str, Tensor]:
+    """The weights of a classifier; on fewer images than the digits, with as many more epochs."""
+    assert data.train_labels is not None
+    settings = config.classifier
+    images = min(settings.images or DATASETS[DIGITS].train_images, len(data.train_images))
+    seen = settings.epochs * (settings.images or DATASETS[DIGITS].train_images)
+    return train_classifier(
+        data.train_images[:images],
+        data.train_labels[:images],
+        epochs=seen // images,
+        seed=CLASSIFIER_SEED,
+        threads=threads,
+        precision=resolve_compute("cpu", config.precision).precision,
+        shape=data.image_shape,
+        classes=DATASETS[data.name].classes,
     )
-    write_json(config.folder / "measures.json", measured)

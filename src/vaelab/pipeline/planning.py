@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.data import DATASETS
+from vaelab.data.own import register_own
 from vaelab.models.families import family_of
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.search.algorithm import run_name
@@ -47,6 +48,7 @@ def load_runs(config: Config, root: Path = Path()) -> Runs:
         VaelabError: the table is not valid, settings name a run or a dataset that does not exist,
             or a specification names what is not registered or what does not go together.
     """
+    register_own({name: own.path for name, own in config.data.own.items()})
     for name in config.data.sources:
         if name not in DATASETS:
             raise VaelabError(f"data.sources: {DATASETS.unknown(name)}")
@@ -122,7 +124,8 @@ class Plan:
 
     def dataset_files(self, name: str) -> list[str]:
         """The files of a dataset under the data folder."""
-        return [f"{self.config.data.root}/{file.path}" for file in DATASETS[name].files]
+        root = Path(self.config.data.root)
+        return [(root / file.path).as_posix() for file in DATASETS[name].files]
 
     def training_data(self, run_id: str) -> list[str]:
         """The files that a run is trained on."""
@@ -162,9 +165,11 @@ class Plan:
     # Trainings
 
     def training_identity(self, run_id: str) -> str:
-        """All that the trained weights depend on, besides the data's content."""
+        """All that the trained weights depend on; of the data's content, what may change."""
         run = self.runs.run(run_id)
-        return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}"
+        images = DATASETS[run.spec.data.dataset]
+        content = f" data {images.sha256}" if images.own else ""
+        return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}{content}"
 
     @property
     def evaluation_identity(self) -> str:

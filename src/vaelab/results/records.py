@@ -131,11 +131,17 @@ class Reference(TypedDict, total=False):
     gaussian_floor: dict[str, float]
 
 
-class Measures(TypedDict, total=False):
-    """measures.json: of the classifier, of the real images, and of every run, a mapping a seed."""
+class Judged(TypedDict, total=False):
+    """Measures of a dataset's classifier and of its real images."""
 
     classifier: dict[str, float]
     reference: Reference
+
+
+class Measures(Judged, total=False):
+    """measures.json: of the digits, of other labelled datasets, and of every run, one a seed."""
+
+    datasets: dict[str, Judged]
     runs: dict[str, list[dict[str, float]]]
 
 

@@ -94,6 +94,15 @@ class FreySettings(Settings):
     )
 
 
+class OwnData(Settings):
+    """Images of your own, see docs/data.md."""
+
+    path: str = Field(
+        description="A .npz file with the arrays `train` and `test`, and perhaps `train_labels` "
+        "and `test_labels`."
+    )
+
+
 class DataSettings(Settings):
     """Where datasets come from and where they are kept."""
 
@@ -107,6 +116,9 @@ class DataSettings(Settings):
         {}, description="URL folders that replace the public hosts of a dataset, in order."
     )
     frey: FreySettings = FreySettings()
+    own: dict[str, OwnData] = Field(
+        {}, description="Datasets of your own, by the names that the run table calls them."
+    )
 
 
 class HistorySettings(Settings):

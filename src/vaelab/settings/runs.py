@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vaelab.settings.config import Config, Group, Recipe, explain
 from vaelab.settings.spec import FLAT_ORDER, RunSpec, flat_fields
 from vaelab.util.errors import VaelabError
+from vaelab.util.registry import nearest_first
 
 
 class RunRow(BaseModel):
@@ -170,7 +171,7 @@ class Runs:
             raise VaelabError(f"{name} is trained with seeds {list(self.seeds)} (setting seeds)")
         match = re.fullmatch(r"arch_((?:[1-9]\d*_)*)([1-9]\d*)-s(\d+)", run_id)
         if match is None:
-            known = ", ".join(sorted(self.alias))
+            known = ", ".join(nearest_first(name or run_id, sorted(self.alias)))
             raise VaelabError(f"there is no run {run_id!r}; config/runs.tsv has: {known}")
         if self.probe is None:
             raise VaelabError(

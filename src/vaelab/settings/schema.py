@@ -36,7 +36,7 @@ JOINED = {
     "hidden": ("-", r"[1-9][0-9]*"),
 }
 # What the keys of a mapping stand for.
-MAPPING_KEYS = {"sources": "<dataset>", "groups": "<group>", "runs": "<run>"}
+MAPPING_KEYS = {"sources": "<dataset>", "own": "<dataset>", "groups": "<group>", "runs": "<run>"}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -210,7 +210,8 @@ def _settings_table(schema: Schema, section: Schema, prefix: str) -> str:
     for key, field in section["properties"].items():
         name = _definition(field)
         meaning = field.get("description") or schema["$defs"][name]["description"]
-        default = "" if name else _default(field)
+        given = "required" if key in section.get("required", ()) else _default(field)
+        default = "" if name else given
         rows.append((f"`{prefix}{key}`", _allowed(field), default, meaning))
     return _table("key", rows)
 

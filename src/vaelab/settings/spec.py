@@ -105,7 +105,9 @@ MODEL_PARTS.add("vqvae", VqVaePart)
 class DataPart(Part):
     """The images that a model is trained on."""
 
-    dataset: str = Field(description="Dataset: `mnist` or `frey`.")
+    dataset: str = Field(
+        description="Dataset: `mnist`, `fashion_mnist`, `kmnist`, `frey`, or one of `data.own`."
+    )
     train_subset: int | None = Field(
         None, ge=1, description="Only the first n training images; empty for all."
     )

@@ -72,7 +72,9 @@ def test_the_process_s_own_random_numbers_do_not_matter(trained):
 
 def test_settings_reach_the_training(tmp_path, monkeypatch):
     images, labels = toy_digits(1200, 0)
-    data = SimpleNamespace(train_images=images, train_labels=labels)
+    data = SimpleNamespace(
+        name="mnist", train_images=images, train_labels=labels, image_shape=(28, 28)
+    )
     monkeypatch.setattr(quality, "load", lambda name, root: data)
     monkeypatch.setattr(quality, "configure_process", lambda threads: None)
     settings = {"epochs": 1, "images": 1000}
@@ -133,9 +135,10 @@ def test_bad_files_are_named(trained, tmp_path):
 
 
 def test_shifts_move_whole_images_by_at_most_one_pixel():
-    images = torch.zeros(200, 28, 28, dtype=torch.uint8)
+    images = torch.zeros(200, 28, 20, dtype=torch.uint8)
     images[:, 10, 17] = torch.arange(1, 201, dtype=torch.uint8)
-    moved = _shifted(images.flatten(1), torch.Generator().manual_seed(0)).unflatten(-1, (28, 28))
+    moved = _shifted(images.flatten(1), (28, 20), torch.Generator().manual_seed(0))
+    moved = moved.unflatten(-1, (28, 20))
     where = moved.nonzero()
     assert where[:, 0].tolist() == list(range(200))
     offsets = where[:, 1:] - torch.tensor([10, 17])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from vaelab.data import Dataset
 from vaelab.evaluation.measures import (
     Classified,
     Gaussian,
@@ -109,7 +110,7 @@ def test_blur_lowers_sharpness_and_raises_entropy():
         np.uint8
     )
     sharp, dull = noise.reshape(20, -1), blurred.reshape(20, -1)
-    assert sharpness(dull) < 0.5 * sharpness(sharp)
+    assert sharpness(dull, (28, 28)) < 0.5 * sharpness(sharp, (28, 28))
     assert pixel_entropy(sharp) == 0.0
     assert pixel_entropy(dull) > 0.3
 
@@ -297,6 +298,13 @@ def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def digit_images(train: int, test: int) -> Dataset:
+    (train_images, train_labels), (test_images, test_labels) = digits(train, 6), digits(test, 7)
+    return Dataset(
+        "mnist", train_images, test_images, train_labels, test_labels, (28, 28), "0", False
+    )
+
+
 def vae_arrays(seed: int, conditional: bool) -> dict[str, np.ndarray]:
     generated, labels = digits(300, seed)
     draw = rng(seed + 1)
@@ -328,11 +336,11 @@ def test_measures_of_codes_come_from_sampled_codes():
 
 
 def test_measures_of_a_conditional_model():
-    real = Gaussian.fit(by_first_pixel(digits(300, 5)[0]).features)
-    measured = measure_run(vae_arrays(0, conditional=True), by_first_pixel, real)
+    real = reference(by_first_pixel, digit_images(300, 500), 300)
+    measured = measure_run(vae_arrays(0, conditional=True), real)
     assert measured["label_agreement"] == pytest.approx(0.9)
     assert measured["confidence"] == 1.0
-    assert "label_agreement" not in measure_run(vae_arrays(0, False), by_first_pixel, real)
+    assert "label_agreement" not in measure_run(vae_arrays(0, False), real)
 
 
 def test_measures_of_all_runs(tmp_path):
@@ -352,7 +360,8 @@ def test_measures_of_all_runs(tmp_path):
     }
     for run, arrays in content.items():
         write_npz(tmp_path / "runs" / run / "arrays.npz", arrays)
-        write_json(tmp_path / "runs" / run / "metrics.json", {})
+        dataset = "frey" if "frey" in run else "mnist"
+        write_json(tmp_path / "runs" / run / "metrics.json", {"spec": {"dataset": dataset}})
     alias = {
         "vae": ["vae-s0", "vae-s1"],
         "twin": ["vae-s0", "vae-s1"],
@@ -361,13 +370,13 @@ def test_measures_of_all_runs(tmp_path):
         "frey_d2": ["frey_d2-s0"],
         "untrained": ["untrained-s0"],
     }
-    train, _ = digits(4000, 6)
-    test, labels = digits(500, 7)
-    test[:5, 0] = (labels[:5] + 1) % 10
-    real = reference(classify, train, test, labels, 300)
+    data = digit_images(4000, 500)
+    assert data.test_labels is not None
+    data.test_images[:5, 0] = (data.test_labels[:5] + 1) % 10
+    real = reference(classify, data, 300)
     assert calls == [500, 300]
     calls.clear()
-    result = measure_runs(Results(tmp_path, alias), classify, real)
+    result = measure_runs(Results(tmp_path, alias), {"mnist": real})
     json.dumps(result, allow_nan=False)
     assert result["classifier"]["test_accuracy"] == pytest.approx(0.99)
     assert set(result["runs"]) == {"vae", "twin", "cvae", "vqvae"}

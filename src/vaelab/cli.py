@@ -344,12 +344,20 @@ def restore(config: Config, source: str | None) -> None:
 
 
 @main.command()
+@click.option("--models", is_flag=True, help="Write the headline models in half precision alone.")
 @configured
-def publish(config: Config) -> None:
-    """Version the results of a preset with DVC and push them to the remote."""
+def publish(config: Config, models: bool) -> None:
+    """Version the results of a preset with DVC and push them to the remote.
+
+    The headline models are also written in half precision, for git.
+    """
+    from vaelab.pipeline.headline import write_headline_models
     from vaelab.publishing.publish import publish
 
-    publish(config, load_runs(config))
+    runs = load_runs(config)
+    write_headline_models(config, runs)
+    if not models:
+        publish(config, runs)
 
 
 @main.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class TrainedModel:
         image_shape: height and width of an image.
         classes: number of labels of the dataset, 0 without labels.
         source: the file that the weights were read from.
+        weights: "full", or "half" where the file has them in half precision.
         network: the network, in evaluation mode.
     """
 
@@ -65,6 +66,8 @@ class TrainedModel:
         self.image_shape = record.image_shape
         self.classes = record.classes
         self.source = source
+        halved = any(t.dtype in (torch.float16, torch.bfloat16) for t in weights.values())
+        self.weights: Literal["full", "half"] = "half" if halved else "full"
         self.network = build(self.spec, images=record)
         try:
             self.network.load_state_dict(weights)
@@ -300,7 +303,9 @@ def load(
     """A trained model, ready to use.
 
     Args:
-        source: the path of a checkpoint, or "preset/run" ("modern/vae", "quick/vae-s1").
+        source: the path of a checkpoint, or "preset/run" ("modern/vae", "quick/vae-s1"). Of a run,
+            its checkpoint is taken or, where that is not here, the model in half precision that
+            comes with a clone; the log and the attribute `weights` say which.
         results: folder that holds the presets' results; by default `results` in the current
             folder, then in the checkout that the package was installed from.
         device: where to put the network.
@@ -310,12 +315,21 @@ def load(
         VaelabError: no such file or run, a damaged file, or weights of another network.
     """
     path = find_checkpoint(source, results)
-    tensors, metadata = load_tensors(path)
-    record = CheckpointRecord.from_metadata(metadata) or _record_beside(path)
-    weights = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    model = TrainedModel(record, weights, path).to(device, dtype)
-    logger.info("%s-s%d: weights from %s", model.name, model.seed, path)
+    record, tensors, _ = read_checkpoint(path)
+    model = TrainedModel(record, tensors, path).to(device, dtype)
+    precision = f"weights in {model.weights} precision"
+    logger.info("%s-s%d: %s from %s", model.name, model.seed, precision, path)
     return model
+
+
+def read_checkpoint(path: Path) -> tuple[CheckpointRecord, dict[str, Tensor], dict[str, Any]]:
+    """What a checkpoint is, its tensors, and all of its metadata.
+
+    Raises:
+        VaelabError: a damaged file, or an old one whose provenance.json is missing.
+    """
+    tensors, metadata = load_tensors(path)
+    return CheckpointRecord.from_metadata(metadata) or _record_beside(path), tensors, metadata
 
 
 def log_likelihood(

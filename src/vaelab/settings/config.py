@@ -23,7 +23,6 @@ RUN_TABLE = "config/runs.tsv"
 MEANINGLESS = "smoke"
 # Presets whose results are published: made-up faces are no part of those.
 PUBLISHED = ("modern", "faithful", "paper")
-
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[
     "aevb",
@@ -248,6 +247,11 @@ class Config(Settings):
     )
     require_cached: bool = Field(
         False, description="Turn any training into an error (after restoring checkpoints)."
+    )
+    headline: list[str] = Field(
+        [],
+        description="Runs whose weights `vaelab publish` also writes in half precision, small "
+        "enough for git.",
     )
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()

@@ -214,7 +214,7 @@ def test_cells_with_several_values_are_those_that_the_reader_takes() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = documented("settings")
-    shown = {"None": "empty", "{}": "empty", "True": "`true`", "False": "`false`"}
+    shown = {"None": "empty", "{}": "empty", "[]": "empty", "True": "`true`", "False": "`false`"}
     shown["PydanticUndefined"] = "required"
     for key, default in settings(Config):
         # The recipe's keys stand once, without a path, for the three places they can stand in.

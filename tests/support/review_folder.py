@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def decoder_weights(
         tensors[f"{name}.weight"] = rng.normal(0, scale, (out, width)).astype(np.float32)
         tensors[f"{name}.bias"] = rng.normal(0, 0.5, out).astype(np.float32)
     return tensors
+
+
+def decode(weights: Mapping[str, np.ndarray], inputs: Sequence[float]) -> np.ndarray:
+    """Pixel means of a code, followed by a one-hot label where there is one, in float64."""
+    x = np.array(inputs)
+    last = len(weights) // 2 - 1
+    for i in range(last + 1):
+        x = weights[f"decoder.layers.{i}.weight"].astype(float) @ x
+        x += weights[f"decoder.layers.{i}.bias"]
+        if i < last:
+            x = np.where(x > 0, x, 0)
+    return 1 / (1 + np.exp(-x))
 
 
 def write_explored(folder: Path, name: str, labels: int, seed: int) -> None:

@@ -8,13 +8,13 @@ torch nor matplotlib nor pandas, as Snakemake reads it at every start.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_2, TABLE_3
-from vaelab.output.plots import MODELS, PLOTS
+from vaelab.output.plots import MODELS, PLOTS, VAES
 from vaelab.search.algorithm import run_name
+from vaelab.util.load import load_object
 from vaelab.util.registry import Registry
 
 if TYPE_CHECKING:
@@ -108,16 +108,13 @@ class Item:
     @property
     def function(self) -> Callable[[Results], Any]:
         """What makes it; imported now."""
-        return self._imported(self.module, self.target)
+        made: Callable[[Results], Any] = load_object(f"vaelab.output.{self.module}:{self.target}")
+        return made
 
     @property
     def picture_function(self) -> Callable[[Results], Any]:
         """What draws a table's pictures; imported now."""
-        return self._imported("figures.images", f"{self.target}_pictures")
-
-    def _imported(self, module: str, name: str) -> Callable[[Results], Any]:
-        found: Callable[[Results], Any] = getattr(import_module(f"vaelab.output.{module}"), name)
-        return found
+        return replace(self, module="figures.images", target=f"{self.target}_pictures").function
 
 
 def compared(*quantities: str) -> tuple[str, ...]:
@@ -138,7 +135,7 @@ def tables() -> list[Item]:
 # Runs that several figures show, with the titles of their panels.
 MNIST = {f"mnist_d{d}": f"d = {d}" for d in (2, 5, 10, 20)}
 BETAS = {f"beta{beta}": f"β = {beta}" for beta in (1, 2, 5, 50)}
-LATENT = {f"{run}_d2": title for run, title in MODELS.items() if run != "vqvae"}
+LATENT = {f"{run}_d2": title for run, title in VAES.items()}
 
 CATALOGUE: Registry[Item] = Registry("figure or table")
 
@@ -148,46 +145,35 @@ def add(item: Item) -> Item:
     return CATALOGUE.add(item.target, item)
 
 
-add(
-    Item(
+def _curves(target: str, title: str, section: str, caption: str) -> Item:
+    """A figure of training curves, which `plots` defines."""
+    runs = PLOTS[target].runs
+    both: Literal["train and test"] = "train and test"
+    return Item(target, "figures.curves", title, section, caption, runs, split=both, vector=True)
+
+
+for _item in (
+    _curves(
         "figure_01",
-        "figures.curves",
         "MNIST: ELBO during training",
         "2.1 Training with different latent dimensions",
         "The ELBO rises with d up to 20, and the gap between train and test does not grow with d. "
         "The report's axis hides the end of d = 20 and d = 200; the last row shows it.",
-        PLOTS["figure_01"].runs,
-        split="train and test",
-        vector=True,
-    )
-)
-add(
-    Item(
+    ),
+    _curves(
         "figure_02",
-        "figures.curves",
         "Frey Face: ELBO during training",
         "2.1 Training with different latent dimensions",
         "On this small dataset the gap between train and test grows with d, unlike on MNIST.",
-        PLOTS["figure_02"].runs,
-        split="train and test",
-        vector=True,
-    )
-)
-add(
-    Item(
+    ),
+    _curves(
         "figure_03",
-        "figures.curves",
         "Marginal likelihood during training",
         "2.2 Marginal likelihood",
         "With 1000 training images the test curve falls far behind the train curve; with 50 000 "
         "it hardly does. The report's estimator is biased; importance sampling shows what the "
         "same models reach.",
-        PLOTS["figure_03"].runs,
-        split="train and test",
-        vector=True,
-    )
-)
-add(
+    ),
     Item(
         "figure_04",
         "figures.images",
@@ -195,9 +181,7 @@ add(
         "2.3 Reconstruction",
         "The larger d, the closer the reconstructions are to the originals.",
         tuple(MNIST),
-    )
-)
-add(
+    ),
     Item(
         "figure_05",
         "figures.images",
@@ -206,22 +190,14 @@ add(
         "The report calls the samples of larger d more blurry. Many have sharp strokes but form "
         "no digit. The Frey Face manifold is Kingma & Welling's Figure 4a, not the report's.",
         (*MNIST, "frey_d2"),
-    )
-)
-add(
-    Item(
+    ),
+    _curves(
         "figure_06",
-        "figures.curves",
         "KL and reconstruction loss with different β",
         "3.1 BVAE",
         "The larger β, the smaller the KL and the larger the reconstruction loss. With β = 50 the "
         "code carries nothing, and the reconstruction loss is that of the average image.",
-        PLOTS["figure_06"].runs,
-        split="train and test",
-        vector=True,
-    )
-)
-add(
+    ),
     Item(
         "figure_07",
         "figures.images",
@@ -230,9 +206,7 @@ add(
         "The report sees samples improve up to β = 5. With β = 50 all cells show the same average "
         "image.",
         tuple(BETAS),
-    )
-)
-add(
+    ),
     Item(
         "figure_08",
         "figures.images",
@@ -240,9 +214,7 @@ add(
         "3.1 BVAE",
         "Reconstructions get worse as β grows. With β = 50 all cells show the same average image.",
         tuple(BETAS),
-    )
-)
-add(
+    ),
     Item(
         "figure_09",
         "figures.images",
@@ -250,9 +222,7 @@ add(
         "3.2 CVAE",
         "Many samples show another digit than the one asked for, mostly a numerical neighbour.",
         ("cvae_scalar",),
-    )
-)
-add(
+    ),
     Item(
         "figure_10",
         "figures.images",
@@ -260,9 +230,7 @@ add(
         "3.2 CVAE",
         "Nearly every sample shows the digit asked for.",
         ("cvae_onehot",),
-    )
-)
-add(
+    ),
     Item(
         "figure_11",
         "figures.images",
@@ -271,9 +239,7 @@ add(
         "The VQ-VAE is closest to the originals: its code holds up to 113 nats, the others' about "
         "9. The CVAE, which is told the label, comes next.",
         tuple(MODELS),
-    )
-)
-add(
+    ),
     Item(
         "figure_12",
         "figures.images",
@@ -282,9 +248,7 @@ add(
         "The CVAE's samples are the clearest. The VQ-VAE's are an addition: the report has none. "
         "Compare those with a learned prior of the codes and those without.",
         tuple(MODELS),
-    )
-)
-add(
+    ),
     Item(
         "figure_13",
         "figures.latent",
@@ -295,22 +259,14 @@ add(
         tuple(LATENT),
         split="train",
         vector=True,
-    )
-)
-add(
-    Item(
+    ),
+    _curves(
         "figure_14",
-        "figures.curves",
         "Training of all models",
         "4.4 Training process and loss",
         "The report sees no overfitting; compare the train and the test lines at the end. In "
         "the report the VQ-VAE's embedding loss rises before it falls.",
-        PLOTS["figure_14"].runs,
-        split="train and test",
-        vector=True,
-    )
-)
-add(
+    ),
     Item(
         "figure_15",
         "figures.images",
@@ -320,9 +276,7 @@ add(
         "If our search found another network, it is shown below the report's.",
         (run_name(MINIMAL_ARCHITECTURE),),
         searched=True,
-    )
-)
-add(
+    ),
     Item(
         "table_1",
         "tables",
@@ -341,9 +295,7 @@ add(
             "test_nll",
             "test_mse",
         ),
-    )
-)
-add(
+    ),
     Item(
         "table_2",
         "tables",
@@ -367,9 +319,7 @@ add(
             "flip_probability",
         ),
         searched=True,
-    )
-)
-add(
+    ),
     Item(
         "table_3",
         "tables",
@@ -387,9 +337,7 @@ add(
             "test_neg_elbo",
         ),
         pictures=True,
-    )
-)
-add(
+    ),
     Item(
         "table_likelihood",
         "tables",
@@ -400,9 +348,7 @@ add(
         split="train and test",
         columns=("model", "split", "estimator", "nats", "images", "z_samples", "diagnostic"),
         beside="Figure 3",
-    )
-)
-add(
+    ),
     Item(
         "table_curves",
         "readings",
@@ -424,5 +370,6 @@ add(
             "diff_smoothed",
         ),
         beside="Figures 1, 2, 3, 6 and 14",
-    )
-)
+    ),
+):
+    add(_item)

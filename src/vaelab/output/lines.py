@@ -1,6 +1,7 @@
 """The values of the curves that `plots` defines: our own, over seeds, and the points of the report.
 
-Both drawings of a figure, the printed and the interactive one, read their values here.
+Both drawings of a figure, the printed and the interactive one, read their values here, and so does
+the table of the differences between the two.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from vaelab.original import numbers
 from vaelab.output.plots import Series
 from vaelab.results.reader import Results
-from vaelab.results.records import SPLITS, Split
+from vaelab.results.records import SPLITS
 from vaelab.util.errors import VaelabError
 
 Values = npt.NDArray[np.float64]
@@ -34,10 +35,10 @@ class Line:
     """
 
     series: Series
-    split: Split
+    split: str
     samples: Values
     values: Values
-    spread: Values | None
+    spread: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Marks:
         split: train, test, or both where one reading stands for the two.
         samples: training samples seen.
         values: one a sample count.
+        errors: half-widths within which the values were read.
         bound: whether the true value is at most the one given.
     """
 
@@ -56,6 +58,7 @@ class Marks:
     split: str
     samples: Values
     values: Values
+    errors: Values
     bound: npt.NDArray[np.bool_]
 
 
@@ -67,34 +70,31 @@ def lines(results: Results, series: Series) -> list[Line]:
     """
     if series.optional and not results.has(series.run):
         return []
-    return [_line(series, split, _frames(results, series, split)) for split in SPLITS]
+    return [_line(series, split, curves(results, series, split)) for split in SPLITS]
 
 
-def _frames(results: Results, series: Series, split: Split) -> list[pd.DataFrame]:
-    """Columns samples and value, a frame a seed."""
+def curves(results: Results, series: Series, split: str) -> list[pd.Series]:
+    """Values of a series by samples, one for each seed; `both` is the mean of the splits."""
+    splits = SPLITS if split == "both" else (split,)
     if not series.estimated:
-        column = f"{split}_{series.column}"
-        return [
-            frame[["samples", column]].rename(columns={column: "value"})
-            for frame in results.history(series.run)
-        ]
-    frames = [
-        frame[(frame["split"] == split) & (frame["estimator"] == series.column)]
-        for frame in results.likelihood(series.run)
-    ]
-    if any(frame.empty for frame in frames):
-        raise VaelabError(
-            f"likelihood.csv of {series.run} has no {split} values by {series.column!r}"
-        )
-    return [frame[["samples", "nats"]].rename(columns={"nats": "value"}) for frame in frames]
+        columns = [f"{part}_{series.column}" for part in splits]
+        frames = [frame.set_index("samples")[columns] for frame in results.history(series.run)]
+        return [series.sign * frame.mean(axis=1) for frame in frames]
+    found = []
+    for frame in results.likelihood(series.run):
+        chosen = frame[(frame["estimator"] == series.column) & frame["split"].isin(splits)]
+        if chosen.empty:
+            raise VaelabError(
+                f"likelihood.csv of {series.run} has no {split} values by {series.column!r}"
+            )
+        found.append(chosen.groupby("samples")["nats"].mean())
+    return found
 
 
-def _line(series: Series, split: Split, frames: Sequence[pd.DataFrame]) -> Line:
-    by_samples = pd.concat(frames).groupby("samples")["value"]
-    mean = series.sign * by_samples.mean()
-    spread: Values | None = None
-    if len(frames) > 1:
-        spread = np.asarray(by_samples.std(), dtype=np.float64)
+def _line(series: Series, split: str, seeds: Sequence[pd.Series]) -> Line:
+    by_samples = pd.concat(list(seeds)).groupby(level=0)
+    mean = by_samples.mean()
+    spread = by_samples.std().to_numpy(float) if len(seeds) > 1 else None
     return Line(series, split, mean.index.to_numpy(), mean.to_numpy(float), spread)
 
 
@@ -105,10 +105,6 @@ def marks(target: str, series: Series) -> Iterator[Marks]:
         (points["series"] == series.run) & (points["quantity"] == (series.reported or None))
     ]
     for split, part in points.groupby("split", sort=False):
-        yield Marks(
-            series,
-            str(split),
-            part["samples"].to_numpy(),
-            part["value"].to_numpy(),
-            (part["bound"] == "upper").to_numpy(),
-        )
+        samples, values, errors = (part[name].to_numpy() for name in ("samples", "value", "error"))
+        bound = (part["bound"] == "upper").to_numpy()
+        yield Marks(series, str(split), samples, values, errors, bound)

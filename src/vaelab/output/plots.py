@@ -31,13 +31,14 @@ NOTEBOOK = Pair("#8C3B6B", PURPLE)
 ADAGRAD = Pair("#555555", "#A0A0A0")
 
 # The models that sections 4.1 to 4.4 of the report compare: run -> what it is called.
-MODELS = {
+VAES = {
     "vae": "VAE",
     "bvae_beta2": "BVAE, β = 2",
     "bvae_beta5": "BVAE, β = 5",
     "cvae_onehot": "CVAE",
-    "vqvae": "VQ-VAE",
 }
+VQVAES = {"vqvae": "VQ-VAE"}
+MODELS = VAES | VQVAES
 # What tells apart runs that share a name in the report. Its text gives the BVAE another beta than
 # its numbers do.
 MODEL_NOTES = {
@@ -113,10 +114,12 @@ class Plot:
     Attributes:
         panels: from left to right, row by row.
         samples: the report's range of the horizontal axis, training samples seen.
+        linear: whether that axis is linear in the report.
     """
 
     panels: tuple[Panel, ...]
     samples: tuple[float, float]
+    linear: bool = False
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -198,18 +201,38 @@ def _by_beta(quantity: str) -> tuple[Series, ...]:
     )
 
 
-def _losses(run: str) -> tuple[Series, ...]:
-    """The objective and its two parts; the VQ-VAE's losses are those of its own objective."""
-    vq = run == "vqvae"
-    columns = ("objective", "mse", "embedding") if vq else ("objective", "recon", "kl")
-    labels = ("objective, with β", "recon", "KL")
-    own = ("objective, with β", "squared error", "embedding loss") if vq else labels
-    legends = (
-        "objective, with β",
-        "recon (VQ-VAE: squared error)",
-        "KL (VQ-VAE: embedding loss)",
-    )
-    return tuple(
+class Losses(NamedTuple):
+    """The objective of a kind of model and its two parts, as Figure 14 shows them.
+
+    Attributes:
+        columns: of history.csv, without the split.
+        labels: what the interactive plot calls them.
+        unit: of all three.
+        top: end of the report's vertical axis.
+    """
+
+    columns: tuple[str, str, str]
+    labels: tuple[str, str, str]
+    unit: str
+    top: float
+
+
+VAE_LOSSES = Losses(
+    ("objective", "recon", "kl"), ("objective, with β", "recon", "KL"), "nats per image", 230
+)
+# The VQ-VAE's losses are those of its own objective.
+VQVAE_LOSSES = Losses(
+    ("objective", "mse", "embedding"),
+    ("objective, with β", "squared error", "embedding loss"),
+    "mean squared error",
+    0.045,
+)
+
+
+def _losses(run: str, title: str, own: Losses) -> Panel:
+    """A model's panel of Figure 14."""
+    legends = ("objective, with β", "recon (VQ-VAE: squared error)", "KL (VQ-VAE: embedding loss)")
+    series = tuple(
         Series(
             run,
             column,
@@ -220,9 +243,10 @@ def _losses(run: str) -> tuple[Series, ...]:
             legend=legend,
         )
         for column, label, legend, colour in zip(
-            columns, own, legends, (INK, BLUE, VERMILION), strict=True
+            own.columns, own.labels, legends, (INK, BLUE, VERMILION), strict=True
         )
     )
+    return Panel(title, own.unit, series, (0, own.top), note=MODEL_NOTES.get(run, ""))
 
 
 ELBO = "ELBO, nats per image"
@@ -251,6 +275,7 @@ PLOTS = {
             )
         ),
         samples=(1e5, 6e7),
+        linear=True,
     ),
     "figure_06": Plot(
         (
@@ -261,14 +286,9 @@ PLOTS = {
     ),
     "figure_14": Plot(
         tuple(
-            Panel(
-                title,
-                "mean squared error" if run == "vqvae" else "nats per image",
-                _losses(run),
-                (0, 0.045 if run == "vqvae" else 230),
-                note=MODEL_NOTES.get(run, ""),
-            )
-            for run, title in MODELS.items()
+            _losses(run, title, own)
+            for models, own in ((VAES, VAE_LOSSES), (VQVAES, VQVAE_LOSSES))
+            for run, title in models.items()
         ),
         samples=(6e4, 1.6e8),
     ),

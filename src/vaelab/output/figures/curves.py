@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from vaelab.output.figures.style import (
@@ -29,7 +28,7 @@ from vaelab.output.figures.style import (
     samples_axis,
 )
 from vaelab.output.lines import Line, lines, marks
-from vaelab.output.plots import INK, PLOTS, Panel, Series
+from vaelab.output.plots import INK, PLOTS, Panel, Plot, Series
 from vaelab.results.reader import Results, seed_mean
 
 MARKERS = {"train": "o", "test": "s", "both": "D"}
@@ -68,7 +67,7 @@ def figure_01(results: Results) -> Figure:
         (line,) = (x for x in lines(results, panel.series[0]) if x.split == "test")
         _curve(together, line, shade, panel.title)
     together.set_title("all d, test")
-    low, _ = _samples_range(results, drawn, plot.samples)
+    low, _ = _samples_range(results, drawn, plot)
     for axes in (*clipped, *whole, together):
         samples_axis(axes, low, plot.samples[1])
     for axes in (*whole, together):
@@ -76,7 +75,7 @@ def figure_01(results: Results) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel(plot.panels[0].unit)
     cell = grid[1][2]
-    _legend_panel(cell, clipped, loc="upper left", labelspacing=0.25)
+    _legend_panel(cell, _entries(clipped), loc="upper left", labelspacing=0.25)
     cell.add_artist(cell.get_legend())
     cell.legend(
         handles=together.lines,
@@ -96,22 +95,12 @@ def figure_02(results: Results) -> Figure:
     The report's curves come from Adam, as its code has it, although its text says Adagrad;
     where the Adagrad runs of Kingma & Welling's three learning rates exist, the best is drawn.
     """
-    plot = PLOTS["figure_02"]
-    required = [s.run for panel in plot.panels for s in panel.series if not s.optional]
-    faces = "Synthetic faces" if results.synthetic(required) else "Frey Face"
-    figure = new_figure(WIDTH, 5.9)
-    grid = figure.subplots(2, 2)
-    drawn = _draw_panels(results, "figure_02", grid.flat)
-    for axes, panel in zip(grid.flat, plot.panels, strict=True):
-        axes.set_title(f"{faces}, {panel.title}")
-        _frame_y(axes, *panel.values)
-    low, high = _samples_range(results, drawn, plot.samples)
-    for axes in grid.flat:
-        samples_axis(axes, low, high)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(plot.panels[0].unit)
-    legend = _legend(figure, list(grid.flat), columns=4)
-    footer(figure, results, drawn, _band_note(results), legend)
+    series = [s for panel in PLOTS["figure_02"].panels for s in panel.series]
+    synthetic = results.synthetic([s.run for s in series if not s.optional])
+    faces = "Synthetic faces" if synthetic else "Frey Face"
+    figure = _figure(results, "figure_02", 5.9, (2, 2), legend=4)
+    for axes in figure.axes:
+        axes.set_title(f"{faces}, {axes.get_title(loc='left')}")
     return figure
 
 
@@ -122,44 +111,12 @@ def figure_03(results: Results) -> Figure:
     posterior is needed and has a sign wrong. Importance sampling is a valid lower bound in
     expectation, and tight with many samples.
     """
-    plot = PLOTS["figure_03"]
-    figure = new_figure(WIDTH, 4.0)
-    panels = figure.subplots(1, 2)
-    drawn = _draw_panels(results, "figure_03", panels)
-    for axes, panel in zip(panels, plot.panels, strict=True):
-        _frame_y(axes, *panel.values)
-    # On the report's linear axis a short run would be a stroke at the left edge.
-    ends = results.samples(drawn)
-    starts = [line.get_xdata()[0] for axes in panels for line in axes.lines]
-    for axes in panels:
-        if ends[-1] >= plot.samples[1] / 3:
-            millions_axis(axes, max(plot.samples[1], ends[-1]))
-        else:
-            samples_axis(axes, decade_below(min(starts)), 1e8)
-    panels[0].set_ylabel(plot.panels[0].unit)
-    legend = _legend(figure, panels, columns=2)
-    footer(figure, results, drawn, _band_note(results), legend)
-    return figure
+    return _figure(results, "figure_03", 4.0, (1, 2), legend=2)
 
 
 def figure_06(results: Results) -> Figure:
     """KL and recon against samples for beta = 1, 2, 5, 50 (report, section 3.1)."""
-    plot = PLOTS["figure_06"]
-    figure = new_figure(WIDTH, 4.1)
-    panels = figure.subplots(1, 2)
-    drawn = _draw_panels(results, "figure_06", panels)
-    low, high = _samples_range(results, drawn, plot.samples)
-    for axes, panel in zip(panels, plot.panels, strict=True):
-        samples_axis(axes, low, high)
-        axes.set_ylabel(panel.unit)
-        if panel.log:
-            axes.set_yscale("log")
-            axes.set_ylim(*panel.values)
-        else:
-            _frame_y(axes, *panel.values)
-    legend = _legend(figure, [panels[0]], columns=5)
-    footer(figure, results, drawn, _band_note(results), legend)
-    return figure
+    return _figure(results, "figure_06", 4.1, (1, 2), legend=5)
 
 
 def figure_14(results: Results) -> Figure:
@@ -168,22 +125,62 @@ def figure_14(results: Results) -> Figure:
     The VQ-VAE's losses are mean squared errors, of its pixels and of the numbers in its codes; the
     report logs a hundredth of them.
     """
-    plot = PLOTS["figure_14"]
-    figure = new_figure(WIDTH, 5.6)
-    grid = figure.subplots(2, 3)
-    *cells, last = grid.flat
-    drawn = _draw_panels(results, "figure_14", cells)
-    low, high = _samples_range(results, drawn, plot.samples)
+    return _figure(results, "figure_14", 5.6, (2, 3))
+
+
+def _figure(
+    results: Results, target: str, height: float, shape: tuple[int, int], legend: int = 0
+) -> Figure:
+    """All panels of a figure in a grid, with its legend and footer.
+
+    Args:
+        results: the runs.
+        target: the figure.
+        height: inches.
+        shape: rows and columns of the grid.
+        legend: columns of the legend below the panels; 0 puts it into the last cell of the grid.
+    """
+    plot = PLOTS[target]
+    figure = new_figure(WIDTH, height)
+    grid = figure.subplots(*shape, squeeze=False)
+    cells = list(grid.flat)[: len(plot.panels)]
+    drawn = _draw_panels(results, target, cells)
+    _samples_axes(results, plot, cells, drawn)
     for axes, panel in zip(cells, plot.panels, strict=True):
-        corner_note(axes, panel.note)
-        samples_axis(axes, low, high)
-        _frame_y(axes, *panel.values)
+        if panel.note:
+            corner_note(axes, panel.note)
         # Units once a row, and where they change.
         if axes in grid[:, 0] or panel.unit != plot.panels[0].unit:
             axes.set_ylabel(panel.unit)
-    _legend_panel(last, cells)
-    footer(figure, results, drawn, _band_note(results))
+        if panel.log:
+            axes.set_yscale("log")
+            axes.set_ylim(*panel.values)
+        else:
+            _frame_y(axes, *panel.values)
+    entries = _entries(cells)
+    below = None
+    if legend:
+        below = figure.legend(*entries, ncols=legend, columnspacing=1.4, handlelength=2.0)
+    else:
+        _legend_panel(grid.flat[-1], entries)
+    footer(figure, results, drawn, _band_note(results), below)
     return figure
+
+
+def _samples_axes(
+    results: Results, plot: Plot, cells: Sequence[Axes], drawn: Sequence[str]
+) -> None:
+    """The report's axis of samples, widened to the last decades of our shortest run."""
+    low, high = _samples_range(results, drawn, plot)
+    for axes in cells:
+        if not plot.linear:
+            samples_axis(axes, low, high)
+        elif results.samples(drawn)[-1] >= plot.samples[1] / 3:
+            millions_axis(axes, high)
+        else:
+            # On the report's linear axis a short run would be a stroke at the left edge.
+            starts = [np.min(line.get_xdata()) for axes in cells for line in axes.lines]
+            samples_axis(axes, decade_below(float(min(starts))), 1e8)
 
 
 def _draw_panels(results: Results, target: str, cells: Iterable[Axes]) -> list[str]:
@@ -248,12 +245,10 @@ def _reported(axes: Axes, target: str, series: Series) -> None:
                 )
 
 
-def _samples_range(
-    results: Results, names: Iterable[str], report: tuple[float, float]
-) -> tuple[float, float]:
+def _samples_range(results: Results, names: Iterable[str], plot: Plot) -> tuple[float, float]:
     """The report's range of samples, widened to the last decades of our shortest run."""
     ends = results.samples(names)
-    return min(report[0], decade_below(ends[0] / 30)), max(report[1], ends[-1])
+    return min(plot.samples[0], decade_below(ends[0] / 30)), max(plot.samples[1], ends[-1])
 
 
 def _frame_y(axes: Axes, low: float, high: float, extend_up: bool = True) -> None:
@@ -284,46 +279,39 @@ def _fit_y(axes: Axes) -> None:
     axes.set_ylim(values.min() - margin, values.max() + margin)
 
 
-def _entries(panels: Iterable[Axes]) -> dict[str, Artist]:
-    """Legend entries of several panels, each label once, then one for the report's markers."""
+Entries = tuple[list[Artist], list[str]]
+
+
+def _entries(panels: Sequence[Axes]) -> Entries:
+    """Legend entries of several panels, each label once, then one for the report's markers.
+
+    The report's have their colour where all have the same.
+    """
     entries: dict[str, Artist] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    return entries
-
-
-def _report_entries(panels: Iterable[Axes]) -> dict[str, Artist]:
-    """Legend entries for the report's markers, in their colour where all have the same."""
     lines = [line for axes in panels for line in axes.lines if line.get_label() == REPORT]
     colours = {line.get_markeredgecolor() for line in lines}
     colour = colours.pop() if len(colours) == 1 else INK
     used = {line.get_marker() for line in lines}
-    return {
+    entries |= {
         text: Line2D([], [], color=colour, marker=marker, **MARKER_STYLE)
         for marker, text in MARKER_TEXTS.items()
         if marker in used
     }
+    return list(entries.values()), list(entries)
 
 
 def _legend_panel(
     axes: Axes,
-    panels: Sequence[Axes],
+    entries: Entries,
     loc: Literal["center", "upper left"] = "center",
     labelspacing: float = 0.7,
 ) -> None:
-    """Use an empty cell of the figure for the legend of its panels."""
-    entries = _entries(panels) | _report_entries(panels)
+    """Use an empty cell of the figure for a legend."""
     axes.set_axis_off()
-    axes.legend(list(entries.values()), list(entries), loc=loc, labelspacing=labelspacing)
-
-
-def _legend(figure: Figure, panels: Sequence[Axes], columns: int) -> Legend:
-    """One legend for all panels of a figure; `footer` puts it in its place."""
-    entries = _entries(panels) | _report_entries(panels)
-    return figure.legend(
-        list(entries.values()), list(entries), ncols=columns, columnspacing=1.4, handlelength=2.0
-    )
+    axes.legend(*entries, loc=loc, labelspacing=labelspacing)
 
 
 def _band_note(results: Results) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
 
 from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_3
 from vaelab.output.catalogue import BETAS, MNIST
 from vaelab.output.figures.grids import Panel, image_grid, sheet
-from vaelab.output.plots import MODEL_NOTES, MODELS
+from vaelab.output.plots import MODEL_NOTES, MODELS, VAES
 from vaelab.results.reader import Results, grouped, seed_mean
 from vaelab.search.algorithm import brackets, run_name
 
@@ -17,11 +19,7 @@ SAMPLED = {"vae": "z drawn from the prior", "cvae_onehot": "one-hot labels drawn
 
 def figure_04(results: Results) -> Figure:
     """Reconstructions of 100 test images with d = 2, 5, 10, 20 (report, section 2.3)."""
-    panels = [_grid(results, "mnist_d2", "random_originals", "Original", "100 test images")]
-    for name, title in MNIST.items():
-        subtitle = _test_recon(results, name)
-        panels.append(_grid(results, name, "random_reconstructions", title, subtitle))
-    return sheet(panels, 3, results, list(MNIST), note="reconstructions from a sampled z")
+    return _reconstructions(results, MNIST, "random_", "100 test images")
 
 
 def figure_05(results: Results) -> Figure:
@@ -52,11 +50,7 @@ def figure_07(results: Results) -> Figure:
 
 def figure_08(results: Results) -> Figure:
     """Reconstructions of the first 100 test images with beta = 1, 2, 5, 50 (section 3.1)."""
-    panels = [_grid(results, "beta1", "originals", "Original", "first 100 test images")]
-    for name, title in BETAS.items():
-        subtitle = _test_recon(results, name)
-        panels.append(_grid(results, name, "reconstructions", title, subtitle))
-    return sheet(panels, 3, results, list(BETAS), note="reconstructions from a sampled z")
+    return _reconstructions(results, BETAS, "", "first 100 test images")
 
 
 def figure_09(results: Results) -> Figure:
@@ -83,9 +77,7 @@ def figure_12(results: Results) -> Figure:
     """Samples of all models; the VQ-VAE's are an addition to the report (section 4.2)."""
     notes = MODEL_NOTES | SAMPLED
     panels = [
-        _grid(results, name, "prior_samples", title, notes[name])
-        for name, title in MODELS.items()
-        if name != "vqvae"
+        _grid(results, name, "prior_samples", title, notes[name]) for name, title in VAES.items()
     ]
     for array, note in (
         ("prior_samples", "codes drawn from a learned prior"),
@@ -154,6 +146,17 @@ def _search_note(results: Results, answer: tuple[int, ...] | None) -> str:
         return "our search found the same architecture"
     resolution = results.decisions["settings"]["resolution"]
     return f"our search settled widths to within {resolution}" if resolution > 1 else ""
+
+
+def _reconstructions(
+    results: Results, titles: Mapping[str, str], which: str, subtitle: str
+) -> Figure:
+    """Originals, then what each of the runs makes of them; `which` begins the arrays' names."""
+    panels = [_grid(results, next(iter(titles)), f"{which}originals", "Original", subtitle)]
+    for name, title in titles.items():
+        array, recon = f"{which}reconstructions", _test_recon(results, name)
+        panels.append(_grid(results, name, array, title, recon))
+    return sheet(panels, 3, results, list(titles), note="reconstructions from a sampled z")
 
 
 def _conditional(results: Results, name: str, note: str) -> Figure:

@@ -47,6 +47,7 @@ SECTIONS = (
     ("cost", "Cost"),
     ("provenance", "Provenance"),
 )
+HEADER_FACTS = ("Code revision", "Device", "Precision", "PyTorch")
 # A row counts as reached when our train -ELBO is at most this much above the report's.
 MARGIN = 0.05
 FUNCTION = re.compile(r"<mi>log</mi>")
@@ -79,12 +80,12 @@ def page_context(
     probes = {decision["run"] for decision in search["decisions"]} if search else set()
     records = all_provenance(results, probes)
     rows = claim_rows(claims, other_claims)
-    bill = cost(records, benchmarks)
+    origin = provenance(records, config)
     return {
         "preset": results.preset,
         "sections": SECTIONS,
         "banners": banners(results, records),
-        "facts": facts(results, records),
+        "facts": facts(results, dict(origin["facts"])),
         "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
         "headlines": headlines(results),
         "report_tag": charts.REPORT,
@@ -96,9 +97,9 @@ def page_context(
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
         "errata": errata_views(ERRATA, Evidence.load(results)),
-        "explorer": explorer_data(results),
-        "cost": bill,
-        "provenance": provenance(records, config),
+        "explorer": explorer.explorer_data(results),
+        "cost": cost(records, benchmarks),
+        "provenance": origin,
         "charts": chart_data(drawn, walks),
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
@@ -153,25 +154,17 @@ def banners(results: Results, records: Mapping[str, RunRecord]) -> list[tuple[st
     return found
 
 
-def facts(results: Results, records: Mapping[str, RunRecord]) -> list[tuple[str, str]]:
-    """The line under the title."""
-    found = [("Preset", results.preset), ("Seeds", ", ".join(map(str, results.seeds)))]
-    if records:
-        found += [
-            (
-                "Revision",
-                _of_all((r["git"]["revision"] or "unknown")[:12] for r in records.values()),
-            ),
-            ("Device", _of_all(f"{r['device']}, {r['precision']}" for r in records.values())),
-            ("PyTorch", _of_all(r["versions"]["torch"] for r in records.values())),
-        ]
-    return found
-
-
-def _of_all(values: Iterable[str]) -> str:
-    """What all runs have in common."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else "several"
+def facts(results: Results, shared: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """The line under the title, with what all runs have in common."""
+    return [
+        ("Preset", results.preset),
+        ("Seeds", ", ".join(map(str, results.seeds))),
+        *(
+            (label, values[0] if len(values) == 1 else "several")
+            for label, values in shared.items()
+            if label in HEADER_FACTS
+        ),
+    ]
 
 
 def table_score(results: Results) -> dict[str, int] | None:
@@ -249,18 +242,6 @@ def chart_data(
         for target, chart in drawn.items()
     }
     return data | {walk.key: [searching.as_plotly(walk)] for walk in walks}
-
-
-def explorer_data(results: Results) -> dict[str, Any] | None:
-    """Decoders and codes of the two-dimensional models that have been trained."""
-    names = [name for name in explorer.MODELS if results.has(name)]
-    return explorer.explorer_data(
-        {name: results.arrays(name) for name in names},
-        {
-            name: results.folder / "checkpoints" / f"{results.alias[name][0]}.safetensors"
-            for name in names
-        },
-    )
 
 
 def errata_views(errata: Iterable[Erratum], evidence: Evidence) -> list[dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,62 +197,56 @@ def test_the_epoch_sees_every_image_once_and_keeps_the_partial_batch(tmp_path: P
     assert not torch.equal(order, training.order)
 
 
-TRAIN_SCRIPT = """
+VICTIM = """
     import sys
     sys.path.insert(0, {tests!r})
     from pathlib import Path
     import torch
-    from toys import BF16, FP32, toy_images, toy_spec
-    from toys import train
-    from vaelab.training.state import save_tensors
+    from toys import BF16, FP32, toy_images, toy_spec, train
     torch.set_num_threads(1)
-    run = toy_spec(**{changes!r})
-    folder = Path({folder!r})
-    result = train("victim", run, 0, toy_images(), {compute}, resume=folder / "resume.safetensors",
-                   resume_seconds=0.05, log=lambda line: print(line, flush=True))
-    tensors = dict(result.state)
-    if result.snapshots is not None:
-        tensors["snapshots"] = result.snapshots
-    rows = [{{k: v for k, v in row.items() if k != "seconds"}} for row in result.history]
-    save_tensors(folder / "final.safetensors", tensors, {{"history": rows}})
+    train("victim", toy_spec(**{changes!r}), 0, toy_images(), {compute}, resume=Path({resume!r}),
+          resume_seconds={seconds}, log=lambda line: print(line, flush=True))
 """
 
 KILL_VARIANTS = {
-    "adam_snapshots": ({"samples": 60_000, "hidden": (64,), "snapshots": 4}, "FP32"),
+    "adam_snapshots": ({"samples": 6000, "hidden": (64,), "snapshots": 4}, "FP32"),
     "adagrad_bf16": (
-        {"samples": 60_000, "hidden": (32, 16), "optimizer": "adagrad", "init": "normal"},
+        {"samples": 6000, "hidden": (32, 16), "optimizer": "adagrad", "init": "normal"},
         "BF16",
     ),
-    "mcem": ({"samples": 12_000, "method": "mcem", "hidden": (64,)}, "FP32"),
+    "mcem": ({"samples": 2000, "method": "mcem", "hidden": (64,)}, "FP32"),
     "vqvae": (
         {
             "model": "vqvae", "hidden": (), "latent_dim": 2, "likelihood": "mse", "beta": 0.25,
-            "codebook_size": 10, "samples": 1500, "batch_size": 20,
+            "codebook_size": 10, "samples": 600, "batch_size": 20,
         },
         "FP32",
     ),
 }  # fmt: skip
 
 
+def start_victim(
+    changes: dict[str, Any], compute: str, resume: Path, seconds: float
+) -> subprocess.Popen[str]:
+    """A training in a process of its own, which saves its state every so many seconds."""
+    script = textwrap.dedent(VICTIM).format(
+        tests=str(ROOT / "tests/support"),
+        changes=changes,
+        compute=compute,
+        resume=str(resume),
+        seconds=seconds,
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KILL_VARIANTS)
-def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Path) -> None:
+def test_killed_training_resumes_to_the_identical_result(
+    name: str, tmp_path: Path, process_settings: None
+) -> None:
     changes, compute = KILL_VARIANTS[name]
-
-    def start(folder: Path) -> subprocess.Popen[str]:
-        folder.mkdir(exist_ok=True)
-        script = textwrap.dedent(TRAIN_SCRIPT).format(
-            tests=str(ROOT / "tests/support"), changes=changes, compute=compute, folder=str(folder)
-        )
-        return subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ
-        )
-
-    whole = start(tmp_path / "whole")
-    whole.communicate(timeout=120)
-    assert whole.returncode == 0
-    killed = start(tmp_path / "killed")
-    resume = tmp_path / "killed" / "resume.safetensors"
+    resume = tmp_path / "resume.safetensors"
+    killed = start_victim(changes, compute, resume, 0.0)
     deadline = time.monotonic() + 60
     while not resume.exists() and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -261,40 +255,37 @@ def test_killed_training_resumes_to_the_identical_result(name: str, tmp_path: Pa
     assert killed.returncode == -signal.SIGKILL, "the training ended before it could be killed"
     seen = load_tensors(resume)[1]["seen"]
     assert 0 < seen < changes["samples"]
-    resumed = start(tmp_path / "killed")
-    output, _ = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0
-    assert f"resumed at {seen} of" in output
-    expected, expected_meta = load_tensors(tmp_path / "whole" / "final.safetensors")
-    found, found_meta = load_tensors(tmp_path / "killed" / "final.safetensors")
-    assert expected.keys() == found.keys()
-    for key, tensor in expected.items():
-        assert torch.equal(tensor, found[key]), key
-    assert found_meta["history"] == expected_meta["history"]
+
+    torch.set_num_threads(1)
+    lines: list[str] = []
+    whole, resumed = (
+        train("victim", toy_spec(**changes), 0, toy_images(), {"FP32": FP32, "BF16": BF16}[compute],
+              resume=path, log=lines.append)
+        for path in (tmp_path / "none", resume)
+    )  # fmt: skip
+    assert [line for line in lines if "resumed" in line] == [
+        f"victim: resumed at {seen} of {changes['samples']} samples"
+    ]
+    assert whole.state.keys() == resumed.state.keys()
+    for key, tensor in whole.state.items():
+        assert torch.equal(tensor, resumed.state[key]), key
+    if whole.snapshots is not None:
+        assert torch.equal(whole.snapshots, resumed.snapshots)
+    for row, other in zip(whole.history, resumed.history, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_training_that_is_asked_to_end_saves_its_state_first(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "terminated"
-    folder.mkdir()
-    script = (
-        textwrap.dedent(TRAIN_SCRIPT)
-        .format(
-            tests=str(ROOT / "tests/support"),
-            changes={"samples": 50_000_000},
-            compute="FP32",
-            folder=str(folder),
-        )
-        .replace("resume_seconds=0.05", "resume_seconds=1e9")
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    resume = tmp_path / "resume.safetensors"
+    process = start_victim({"samples": 50_000_000}, "FP32", resume, 1e9)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)
     assert process.wait(timeout=30) == 128 + number
-    assert load_tensors(folder / "resume.safetensors")[1]["seen"] > 0
+    assert load_tensors(resume)[1]["seen"] > 0
 
 
 def test_resume_file_of_another_training_is_not_used(tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ from vaelab.pipeline.planning import load_runs, needed_datasets
 from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
+from vaelab.util.io import CHECKOUT, in_words
 
 if TYPE_CHECKING:
     from vaelab.results.reader import Results
 
 CONFIG_VARIABLE = "VAELAB_CONFIG"
-CHECKOUT = Path(__file__).parents[2]
 
 
 class Command(click.Command):
@@ -53,7 +53,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Prints a VaelabError as one message and exits with status 2."""
+    """Prints a VaelabError, or one of the file system, as one message; status 2."""
 
     command_class = Command
 
@@ -62,8 +62,11 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except VaelabError as error:
-            click.echo(f"vaelab: {error}", err=True)
-            ctx.exit(2)
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
+        click.echo(f"vaelab: {message}", err=True)
+        ctx.exit(2)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ from vaelab.data.pointers import check_pointer
 from vaelab.data.registry import DATASETS, DatasetEntry, Datasets
 from vaelab.data.store import examine, read_record
 from vaelab.util.errors import VaelabError
+from vaelab.util.io import not_in_future
 
 # Seed of the binary images on which models of dynamically binarised ones are measured.
 BINARY_SEED = 20150901
@@ -103,6 +104,7 @@ def _read_verified(dataset: DatasetEntry, root: Path) -> tuple[list[bytes], str 
             )
         if state.state == "synthetic" and record is not None:
             synthetic = record.sha256
+        not_in_future(state.path)
         contents.append(content)
     if synthetic is None:
         check_pointer(dataset, root)

@@ -22,7 +22,7 @@ from vaelab.data.sources import (
 from vaelab.data.store import SourceRecord, examine, read_record, write_record
 from vaelab.settings.config import PUBLISHED
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import atomic_write, one_at_a_time
+from vaelab.util.io import atomic_write, not_in_future, one_at_a_time
 
 UNKNOWN_SOURCE = "found in the data folder"
 
@@ -85,6 +85,8 @@ def fetch_dataset(
                 raise VaelabError(_advice(dataset, root, failure.args)) from None
             record = _fall_back(dataset, root)
         write_record(dataset, root, record)
+        for file in dataset.files:
+            not_in_future(root / file.path)
         return record
 
 

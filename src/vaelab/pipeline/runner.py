@@ -140,6 +140,10 @@ def _train_and_store(
 ) -> None:
     identity = fingerprint(run.spec, run.seed, dataset.sha256)
     started = time.monotonic()
+    # Now: the checkout may move on while these sources train.
+    code = git_state(config.results)
+    if code["revision"] is None:
+        logger.info("no git checkout of these sources: their revision will not be on record")
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
         trainer = Trainer(run.id, run.spec, run.seed, dataset, compute)
@@ -177,7 +181,7 @@ def _train_and_store(
                 "sha256": dataset.sha256,
                 "synthetic": dataset.synthetic,
             },
-            "git": git_state(config.results),
+            "git": code,
             "versions": versions(),
             "device": compute.device.type,
             "precision": compute.precision,

@@ -11,11 +11,8 @@ import pandas as pd
 
 from vaelab.settings.spec import RunSpec
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import read_json
+from vaelab.util.io import CHECKOUT, read_json
 from vaelab.util.registry import nearest_first
-
-# The checkout that an editable installation runs from; its results are found from anywhere.
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 # Folders of weights in results/<preset>, best first: those of the training, and those in half
 # precision that a clone comes with.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +23,17 @@ _METADATA = "vaelab"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata atomically; equal content gives equal bytes."""
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {_METADATA: json.dumps(metadata, separators=(",", ":"))}
     with atomic_path(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={_METADATA: json.dumps(metadata, separators=(",", ":"))},
-        )
+        try:
+            save_file(kept, temporary, metadata=header)
+        except SafetensorError as error:
+            # It has the number of the system's error in its text alone.
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a list, so that a training can save its state before it ends."""
+"""SIGTERM, SIGINT and SIGHUP as a list, so that a training can save its state before it ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ def termination() -> Iterator[Sequence[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    # `nohup` ignores SIGHUP; so it stays.
+    numbers = [
+        n
+        for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(n) is not signal.SIG_IGN
+    ]
+    previous = {n: signal.signal(n, note) for n in numbers}
     _in_force = received
     try:
         yield received

@@ -6,19 +6,20 @@ So a reader or a second run never sees half a file, even if a job is killed.
 from __future__ import annotations
 
 import csv
-import fcntl
+import errno
 import hashlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from filelock import lock_descriptor
 
 from vaelab.util.errors import VaelabError
 
@@ -27,8 +28,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# The checkout that these sources are in, where they are in one.
+CHECKOUT = Path(__file__).resolve().parents[3]
+
 # Between two looks at a lock that somebody else holds.
 POLL_SECONDS = 0.5
+
+# What a user can do about an error of the file system.
+_REMEDIES = {
+    errno.ENOSPC: "free some space and give the same command again; nothing finished is lost",
+    errno.EDQUOT: "free some space and give the same command again; nothing finished is lost",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written, or ask its owner",
+}
+
+
+def in_words(error: OSError) -> str:
+    """What is wrong in the file system, and what to do about it."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return (error.strerror or str(error)) + (f"; {remedy}" if remedy else "")
 
 
 @contextmanager
@@ -36,7 +54,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`.
 
     Raises:
-        VaelabError: the folder cannot be created or written.
+        VaelabError: the folder cannot be created or written, or the disk is full.
     """
     path = Path(path)
     try:
@@ -45,10 +63,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{uuid4().hex}{path.suffix}")
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise VaelabError(f"cannot write {path}: {error.strerror or error}") from error
+        raise VaelabError(f"cannot write {path}: {in_words(error)}") from error
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        # safetensors replaces the file by a private one.
+        temporary.chmod(mode)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise VaelabError(f"cannot write {path}: {in_words(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -80,29 +105,40 @@ def one_at_a_time(folder: Path, *, meanwhile: Callable[[], None] = lambda: None)
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise VaelabError(f"cannot create {folder}: {error.strerror or error}") from error
+        raise VaelabError(f"cannot create {folder}: {in_words(error)}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor, folder):
             logger.info(f"another process is at work on {folder}; waiting for it")
-            _wait_for(descriptor, meanwhile)
-        except OSError:
-            logger.info(f"{folder} cannot be locked; going on without a lock")
+            meanwhile()
+            while not _locked(descriptor, folder):
+                time.sleep(POLL_SECONDS)
+                meanwhile()
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, meanwhile: Callable[[], None]) -> None:
-    while True:
-        meanwhile()
-        time.sleep(POLL_SECONDS)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return
+def _locked(descriptor: int, folder: Path) -> bool:
+    """Lock a folder for as long as its descriptor is open; False while another process has it."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        logger.info(f"{folder} cannot be locked; going on without a lock")
+        return True
+
+
+def lock_for_good(folder: Path) -> bool:
+    """Lock a folder, created if need be, until this process ends; False if another has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _locked(os.open(folder, os.O_RDONLY), folder)
+
+
+def not_in_future(path: Path) -> None:
+    """Date a file that a wrong clock dated in the future to now, so that outputs can be newer."""
+    if path.stat().st_mtime > time.time():
+        # Data may be another user's: then Snakemake says what is wrong.
+        with suppress(OSError):
+            os.utime(path)
 
 
 def file_sha256(path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +30,7 @@ from vaelab.models.families import build
 from vaelab.models.vae import VAE
 from vaelab.pipeline import runner
 from vaelab.pipeline.runner import load_model
+from vaelab.results import provenance
 from vaelab.results.files import RunFiles
 from vaelab.results.provenance import git_state, versions
 from vaelab.results.trained import CheckpointRecord
@@ -256,7 +260,7 @@ def test_death_before_the_provenance_leaves_nothing_to_reuse(
 ) -> None:
     """The provenance is written last: weights without it vouch for nothing."""
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "git_state", lambda results: 1 / 0)
+        patch.setattr(runner, "file_sha256", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             lab.train()
     assert lab.files.checkpoint.is_file()
@@ -795,7 +799,8 @@ def test_runs_are_worked_on_in_turn_where_there_is_one_place(lab: Lab) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git checkout with one commit, as the current folder."""
+    """A git checkout with one commit, as the folder of the sources."""
+    monkeypatch.setattr(provenance, "CHECKOUT", tmp_path)
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "A. Tester")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "tester@example.org")
@@ -825,14 +830,46 @@ def test_revision_is_that_of_the_checkout(checkout: Path) -> None:
     assert git_state() == {"revision": head.stdout.strip(), "dirty": True}
 
 
-def test_outside_a_checkout_there_is_no_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_revision_is_never_that_of_another_repository(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    """Sources in a folder of somebody's repository, and sources without git."""
+    monkeypatch.setattr(provenance, "CHECKOUT", checkout / "vaelab")
+    (checkout / "vaelab").mkdir()
+    assert git_state() == {"revision": None, "dirty": None}
+    monkeypatch.setattr(provenance, "CHECKOUT", checkout)
+    monkeypatch.setenv("PATH", str(checkout))
+    assert git_state() == {"revision": None, "dirty": None}
+    # As in an archive or an image.
+    (checkout / "revision.txt").write_text("abc\n")
+    monkeypatch.setattr(provenance, "REVISION_FILE", checkout / "revision.txt")
+    assert git_state() == {"revision": "abc", "dirty": None}
+
+
+def test_archive_of_the_sources_knows_its_revision(checkout: Path) -> None:
+    (checkout / "revision.txt").write_bytes(provenance.REVISION_FILE.read_bytes())
+    (checkout / ".gitattributes").write_text("revision.txt export-subst\n")
+    for command in (["add", "."], ["commit", "-q", "-m", "Revision"]):
+        subprocess.run(["git", *command], check=True)
+    archive = subprocess.run(["git", "archive", "HEAD"], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        member = files.extractfile("revision.txt")
+        assert member is not None
+        found = member.read().decode().strip()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert found == head.stdout.strip()
+
+
+def test_git_that_cannot_tell_is_an_error(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / ".gitignore").write_text("ignored\n")
+    assert provenance.ignored_by_git(Path("ignored"))
+    assert not provenance.ignored_by_git(Path("kept"))
+    shutil.rmtree(checkout / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_state() == {"revision": None, "dirty": None}
-    monkeypatch.setenv("PATH", str(tmp_path))  # nor without git
-    assert git_state() == {"revision": None, "dirty": None}
+    with pytest.raises(VaelabError, match="cannot tell whether it ignores kept: fatal: not a git"):
+        provenance.ignored_by_git(Path("kept"))
 
 
 def test_versions_are_the_installed_ones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -26,7 +27,7 @@ from vaelab.training.fast.optimizer import fastest_optimizer
 from vaelab.training.gradients import AutogradGradients
 from vaelab.training.history import history_grid
 from vaelab.training.lease import compute_with
-from vaelab.training.state import load_tensors
+from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.trainer import learning_rate
 from vaelab.util.errors import VaelabError
 from workflow_project import ROOT
@@ -275,7 +276,7 @@ def test_killed_training_resumes_to_the_identical_result(
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_training_that_is_asked_to_end_saves_its_state_first(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -407,3 +408,25 @@ def test_a_state_that_is_no_beginning_is_not_gone_on_from(
     there = [kept] if kept.exists() else []
     train("more", long, 0, DATA, FP32, resume=tmp_path / "c", shorter=there, log=lines.append)
     assert not any("going on" in line for line in lines)
+
+
+def test_weights_are_as_readable_as_any_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(1)}, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_weights_on_a_full_disk_are_one_line(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let root mount")
+    try:
+        with pytest.raises(VaelabError, match=r"cannot write .*No space left on device; free"):
+            save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(100_000)}, {})
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

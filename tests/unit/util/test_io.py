@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import stat
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vaelab.util.errors import VaelabError
 from vaelab.util.io import (
     atomic_path,
     atomic_write,
+    not_in_future,
     one_at_a_time,
     read_json,
     write_csv,
@@ -109,7 +111,7 @@ def test_folder_that_cannot_be_made_is_an_error_for_the_user(tmp_path: Path) -> 
 def test_read_only_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(VaelabError, match=r"cannot write .*a\.json: Permission denied"):
+        with pytest.raises(VaelabError, match=r"cannot write .*a\.json: Permission denied; choose"):
             write_json(tmp_path / "a.json", {})
     finally:
         tmp_path.chmod(0o755)
@@ -230,3 +232,25 @@ def test_tables_are_written_as_rows_are(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", rows)
     write_csv(tmp_path / "frame.csv", pd.DataFrame(rows))
     assert (tmp_path / "frame.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+
+
+def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(VaelabError) as raised, atomic_path(tmp_path / "a.json"):
+        Path("/dev/full").write_text("2")
+    assert str(raised.value) == (
+        f"cannot write {tmp_path / 'a.json'}: No space left on device; "
+        "free some space and give the same command again; nothing finished is lost"
+    )
+    assert read_json(tmp_path / "a.json") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_date_in_the_future_becomes_now(tmp_path: Path) -> None:
+    early, late = tmp_path / "early", tmp_path / "late"
+    for path, offset in ((early, -1000), (late, 1000)):
+        path.touch()
+        os.utime(path, (time.time() + offset,) * 2)
+        not_in_future(path)
+    assert time.time() - 1010 < early.stat().st_mtime < time.time() - 990
+    assert time.time() - 10 < late.stat().st_mtime <= time.time()

@@ -5,6 +5,15 @@ BIN := $(VENV)/bin
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Of pip's settings and an HPC module's packages nothing gets into the environment.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+export PIP_USER := 0
+export PIP_REQUIRE_VIRTUALENV := 0
+# Snakemake needs a folder for its cache, which a home may not be.
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
+ifneq ($(shell mkdir -p "$(CACHE)" 2>/dev/null && test -w "$(CACHE)" && echo usable),usable)
+export XDG_CACHE_HOME := $(shell echo $${TMPDIR:-/tmp}/vaelab-cache-$$(id -u))
+endif
 
 .DEFAULT_GOAL := all
 .PHONY: all test test-fast test-slurm lint docs restore publish yardstick bench setup setup-dev clean
@@ -16,13 +25,20 @@ all: setup
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
+# An environment that is half made, was moved or has lost its Python is made anew.
+ifneq ($(shell $(BIN)/python -c "" 2>/dev/null && cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.installed
+ANEW := --clear
+endif
+
 $(VENV)/.installed: envs/requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "vaelab needs Python 3.11 or newer; set PYTHON=python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo \
+		"vaelab needs Python 3.11, 3.12 or 3.13: for others its packages have no wheels yet." \
+		"Set PYTHON=python3.12, for example"; exit 1; }
+	test -x $(BIN)/python -a -z "$(ANEW)" || $(PYTHON) -m venv $(ANEW) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo "$(CURDIR)" > $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt

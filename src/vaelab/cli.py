@@ -1,7 +1,7 @@
 """The command line: every step of the workflow as a command of its own.
 
 Settings come from the layers of `vaelab.settings.config`; inside the workflow Snakemake hands the
-resolved configuration over in the variable VAELAB_CONFIG. Heavy modules are imported inside
+resolved configuration over in a file, which VAELAB_CONFIG names. Heavy modules are imported inside
 the commands: importing torch takes longer than drawing a figure.
 """
 
@@ -27,7 +27,7 @@ from vaelab.pipeline.planning import load_runs, needed_datasets
 from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import CHECKOUT, in_words
+from vaelab.util.io import CHECKOUT, in_words, read_json, usable_caches
 
 if TYPE_CHECKING:
     from vaelab.results.reader import Results
@@ -81,6 +81,7 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
     configure_logging()
+    usable_caches()
 
 
 def configure_logging() -> None:
@@ -118,9 +119,9 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _config(files: Sequence[str], values: Sequence[str]) -> Config:
-    resolved = os.environ.get(CONFIG_VARIABLE)
-    if resolved and not files and not values:
-        return Config.model_validate_json(resolved)
+    handed_over = os.environ.get(CONFIG_VARIABLE)
+    if handed_over and not files and not values:
+        return Config.model_validate(read_json(handed_over))
     overrides: dict[str, Any] = {}
     for value in values:
         key, equals, text = value.partition("=")

@@ -47,8 +47,8 @@ def commands(folder: Path, *arguments: str) -> list[str]:
 
 
 def test_make_installs_runs_everything_and_names_the_page(folder: Path) -> None:
-    first, *_, run, said = commands(folder)
-    assert "sys.version_info" in first
+    *_, run, said = printed = commands(folder)
+    assert "sys.version_info" in printed[0]
     assert run == ".venv/bin/snakemake --cores all all"
     assert said == 'echo "Done. The results page is results/quick/index.html"'
     assert ".venv/bin/snakemake --cores 4 all" in commands(folder, "CORES=4")
@@ -62,8 +62,11 @@ def test_preset_is_handed_to_restore_and_publish(target: str, folder: Path) -> N
     assert command.rstrip() == f".venv/bin/vaelab {target}"
 
 
-@pytest.mark.parametrize(("version", "refused"), [("3, 10, 14", True), ("3, 11, 0", False)])
-def test_python_before_3_11_is_refused_before_anything_is_made(
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("3, 10, 14", True), ("3, 11, 0", False), ("3, 13, 9", False), ("3, 14, 0", True)],
+)
+def test_python_without_wheels_is_refused_before_anything_is_made(
     version: str, refused: bool, folder: Path
 ) -> None:
     python = folder / "python"
@@ -71,6 +74,37 @@ def test_python_before_3_11_is_refused_before_anything_is_made(
     python.chmod(0o755)
     done = make(folder, "setup", f"PYTHON={python}")
     assert done.returncode != 0
-    message = "vaelab needs Python 3.11 or newer; set PYTHON=python3.11"
+    message = "vaelab needs Python 3.11, 3.12 or 3.13: for others its packages have no wheels yet."
     assert (message in done.stdout) == refused
     assert ("-m venv" in done.stdout) == (not refused)
+
+
+def test_environment_that_was_moved_or_lost_its_python_is_made_anew(folder: Path) -> None:
+    environment = folder / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin/python").symlink_to(sys.executable)
+    for name in (".installed", ".installed-dev"):
+        (environment / name).write_text(f"{folder}\n")
+    assert commands(folder, "setup") == ["make: Nothing to be done for 'setup'."]
+    (environment / ".installed").write_text("/elsewhere\n")
+    assert any("-m venv --clear .venv" in line for line in commands(folder, "setup"))
+    (environment / ".installed").write_text(f"{folder}\n")
+    (environment / "bin/python").unlink()
+    (environment / "bin/python").symlink_to("/gone/python")
+    assert any("-m venv --clear .venv" in line for line in commands(folder, "setup"))
+
+
+def test_settings_of_pip_and_modules_reach_no_installation(folder: Path) -> None:
+    with (folder / "Makefile").open("a") as makefile:
+        makefile.write("shown:\n\t@env | grep -E '^(PIP_|PYTHON|XDG_CACHE)' | sort\n")
+    hostile = ("PYTHONPATH=/module", "PIP_USER=1", "PIP_REQUIRE_VIRTUALENV=1", "HOME=/proc/none")
+    done = subprocess.run(
+        ["env", "-i", f"PATH={os.environ['PATH']}", *hostile, "make", "shown"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *pip, cache = done.stdout.splitlines()
+    assert pip == ["PIP_REQUIRE_VIRTUALENV=0", "PIP_USER=0"]
+    assert cache.partition("=")[2].endswith(f"/vaelab-cache-{os.getuid()}")

@@ -1,9 +1,10 @@
 # Shared by all rules: the validated configuration and what is planned with it (`Plan`).
 #
 # The layers config/config.yaml, config/presets/<preset>.yaml, --configfile, --config are merged
-# here and handed to every command in VAELAB_CONFIG. A rule that depends on a setting names it
-# in `params`, so that a changed setting reruns what depends on it and nothing else. Device and
-# precision are not in params: another machine retrains nothing.
+# here and handed to every command in the file that VAELAB_CONFIG names. A rule that depends on a
+# setting names it in `params`, so that a changed setting reruns what depends on it and nothing
+# else. Device and precision are not in params: another machine retrains nothing. `code` in params
+# is a digest of the source code behind the command.
 #
 # In another workflow's `module` the settings are those of its `config:` instead of the last two
 # layers. What belongs to this workflow is found from ROOT, results and data from the working
@@ -22,10 +23,16 @@ sys.path.insert(0, str(ROOT / "src"))
 from vaelab.data import DATASETS
 from vaelab.data.registry import DIGITS
 from vaelab.output.catalogue import CATALOGUE
-from vaelab.pipeline.planning import Plan, growing, load_runs, needed_datasets
+from vaelab.pipeline.planning import (
+    Plan,
+    growing,
+    load_runs,
+    memory_mb,
+    needed_datasets,
+)
 from vaelab.settings.config import RUN_TABLE, load_config
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import read_json
+from vaelab.util.io import lock_for_good, read_json
 
 try:
     # `config` has the layers merged; an error should name the file that has the bad key.
@@ -47,9 +54,12 @@ config.update(CONFIG.model_dump(mode="json"))
 # environment where a job has one, else the one that runs Snakemake, activated or not.
 folders = [str(ROOT / "workflow/bin"), str(Path(sys.executable).parent)]
 os.environ.update(
-    VAELAB_CONFIG=CONFIG.model_dump_json(),
+    VAELAB_CONFIG=PLAN.hand_over(),
     PATH=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]),
 )
+# Packages of an HPC module would hide those of a virtual environment.
+if sys.prefix != sys.base_prefix:
+    os.environ.pop("PYTHONPATH", None)
 # glibc returns every large tensor to the kernel, which costs a sixth of the training time; these
 # thresholds keep the memory.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1073741824")

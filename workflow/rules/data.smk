@@ -22,4 +22,4 @@ for dataset in (name for name, entry in DATASETS.items() if not entry.own):
         params:
             dataset=dataset,
         shell:
-            "vaelab fetch {params.dataset} > {log} 2>&1"
+            "vaelab fetch {params.dataset} > {log:q} 2>&1"

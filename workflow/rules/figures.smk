@@ -1,6 +1,7 @@
 # REQUIRED INPUTS: evaluations of the runs that output/catalogue.py names for the figure or table.
 # OUTPUTS: figures/figure_<nn>.png, and an .svg twin where it is a plot; tables/table_<n>.csv and
-# tables/likelihood.csv with .md twins, and the pictures of Table 3.
+# tables/likelihood.csv with .md twins, and the pictures of Table 3. As they are `update`d, the old
+# one stays where a new one fails.
 
 REPORT_FILES = []
 
@@ -8,10 +9,10 @@ for item in CATALOGUE.values():
     target, kind = item.target, item.kind
     files = {
         form: (
-            f"{RESULTS}/{path}"
+            update(f"{RESULTS}/{path}")
             if form == "md"
             else report(
-                f"{RESULTS}/{path}",
+                update(f"{RESULTS}/{path}"),
                 caption=f"../report/{target}.rst",
                 category=item.category,
                 labels=PLAN.labels(target, form),
@@ -43,11 +44,10 @@ for item in CATALOGUE.values():
             runtime=growing(5),
         params:
             command=f"{kind} {item.key}",
-            title=f"{item.label}: {item.title}",
-            look=item.caption,
+            code=lambda wildcards, target=target: PLAN.code(target),
             preset=CONFIG.preset,
             seeds=PLAN.seeds,
             samples=PLAN.samples_of(target),
             runs=PLAN.shown_by(target),
         shell:
-            "vaelab {params.command} > {log} 2>&1"
+            "vaelab {params.command} > {log:q} 2>&1"

@@ -10,7 +10,7 @@ rule classifier:
     input:
         ancient(PLAN.dataset_files(DIGITS)),
     output:
-        f"{RESULTS}/checkpoints/classifier.safetensors",
+        update(f"{RESULTS}/checkpoints/classifier.safetensors"),
     log:
         f"{RESULTS}/logs/classifier.log",
     benchmark:
@@ -24,8 +24,9 @@ rule classifier:
         runtime=growing(60),
     params:
         classifier=CONFIG.classifier.model_dump_json(),
+        code=lambda wildcards: PLAN.code("classifier"),
     shell:
-        "vaelab classifier --threads {threads} > {log} 2>&1"
+        "vaelab classifier --threads {threads} > {log:q} 2>&1"
 
 
 rule measures:
@@ -33,7 +34,7 @@ rule measures:
         PLAN.evaluations(RUNS.by_id),
         rules.classifier.output,
     output:
-        f"{RESULTS}/measures.json",
+        update(f"{RESULTS}/measures.json"),
     log:
         f"{RESULTS}/logs/measures.log",
     benchmark:
@@ -46,8 +47,9 @@ rule measures:
         runtime=growing(60),
     params:
         runs=sorted(RUNS.alias),
+        code=lambda wildcards: PLAN.code("measures"),
     shell:
-        "vaelab measure --threads {threads} > {log} 2>&1"
+        "vaelab measure --threads {threads} > {log:q} 2>&1"
 
 
 rule metrics:
@@ -56,7 +58,7 @@ rule metrics:
         rules.measures.output,
         rules.search.output,
     output:
-        f"{RESULTS}/metrics.json",
+        update(f"{RESULTS}/metrics.json"),
     log:
         f"{RESULTS}/logs/metrics.log",
     group:
@@ -68,5 +70,6 @@ rule metrics:
         runtime=growing(5),
     params:
         runs=sorted(RUNS.alias),
+        code=lambda wildcards: PLAN.code("metrics"),
     shell:
-        "vaelab metrics > {log} 2>&1"
+        "vaelab metrics > {log:q} 2>&1"

@@ -10,12 +10,12 @@ rule claims:
         rules.search.output,
     output:
         csv=report(
-            f"{RESULTS}/claims.csv",
+            update(f"{RESULTS}/claims.csv"),
             caption="../report/claims.rst",
             category="Claims",
             labels={"item": "Claims", "format": "csv"},
         ),
-        md=f"{RESULTS}/claims.md",
+        md=update(f"{RESULTS}/claims.md"),
     log:
         f"{RESULTS}/logs/claims.log",
     benchmark:
@@ -31,8 +31,9 @@ rule claims:
         preset=CONFIG.preset,
         seeds=PLAN.seeds,
         runs=sorted(RUNS.alias),
+        code=lambda wildcards: PLAN.code("claims"),
     shell:
-        "vaelab claims > {log} 2>&1"
+        "vaelab claims > {log:q} 2>&1"
 
 
 rule page:
@@ -43,11 +44,9 @@ rule page:
         rules.search.output,
         REPORT_FILES,
         PLAN.weights(PLAN.ids_of("figure_13")),
-        # The page sets the verdicts of other presets beside its own.
-        [str(path) for path in CONFIG.judged_elsewhere],
     output:
         report(
-            f"{RESULTS}/index.html",
+            update(f"{RESULTS}/index.html"),
             caption="../report/index.rst",
             category="Results page",
             labels={"item": "Results page", "format": "html"},
@@ -66,5 +65,8 @@ rule page:
     params:
         preset=CONFIG.preset,
         seeds=PLAN.seeds,
+        # The page sets the verdicts of other presets beside its own.
+        elsewhere=lambda wildcards: PLAN.judged_elsewhere,
+        code=lambda wildcards: PLAN.code("page"),
     shell:
-        "vaelab review > {log} 2>&1"
+        "vaelab review > {log:q} 2>&1"

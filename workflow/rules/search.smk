@@ -18,8 +18,9 @@ checkpoint search_step:
         ENVIRONMENT
     params:
         search=CONFIG.search.model_dump_json(),
+        code=lambda wildcards: PLAN.code("search"),
     shell:
-        "vaelab search --step {wildcards.step} > {log} 2>&1"
+        "vaelab search --step {wildcards.step} > {log:q} 2>&1"
 
 
 rule search:
@@ -33,4 +34,4 @@ rule search:
     conda:
         ENVIRONMENT
     shell:
-        "vaelab search --summary > {log} 2>&1"
+        "vaelab search --summary > {log:q} 2>&1"

@@ -38,13 +38,13 @@ rule train:
         training=lambda wildcards: PLAN.training_identity(wildcards.run),
         evaluation=PLAN.evaluation_identity,
     shell:
-        "vaelab train --evaluate --threads {threads} {wildcards.run} > {log} 2>&1"
+        "vaelab train --evaluate --threads {threads} {wildcards.run} > {log:q} 2>&1"
 
 
 # The longest start first, so that none is left for the end; then what the search may wait for.
-use rule train as train_vqvae with:
+use rule train as train_longest with:
     wildcard_constraints:
-        run=PLAN.ids_where(lambda run: run.spec.model.family == "vqvae"),
+        run=PLAN.longest,
     priority: 30
 
 
@@ -78,4 +78,4 @@ use rule train as train_likelihood with:
         evaluation=PLAN.likelihood_identity,
 
 
-ruleorder: train_likelihood > train_vqvae > train_architecture > train
+ruleorder: train_likelihood > train_longest > train_architecture > train

@@ -22,4 +22,4 @@ rule yardstick:
         mem_mb=growing(2000),
         runtime=growing(120),
     shell:
-        "vaelab yardstick --threads {threads} > {log} 2>&1"
+        "vaelab yardstick --threads {threads} > {log:q} 2>&1"

@@ -6,8 +6,10 @@ PyTorch, as Snakemake reads this at every start.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,9 @@ from vaelab.settings.config import Config
 from vaelab.settings.runs import Run, Runs, resolve
 from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 from vaelab.training.methods import check, training_cost
+from vaelab.util.code import code_digest
 from vaelab.util.errors import VaelabError
+from vaelab.util.io import atomic_write
 
 # Text and arrays of every run, and the tables of one with snapshots.
 RUN_FILES = ("metrics.json", "history.csv", "provenance.json", "arrays.npz")
@@ -32,6 +36,19 @@ LIKELIHOOD_FILES = ("likelihood.csv", "likelihood_final.csv")
 TRAININGS_PER_GROUP = 8
 LONG_MINUTES = 60
 DRAWING_GROUPS = 3
+
+# Modules behind the commands that make a file of a preset; figures and tables have their own.
+CODE = {
+    "classifier": "vaelab.evaluation.quality",
+    "measures": "vaelab.evaluation.quality",
+    "metrics": "vaelab.pipeline.summary",
+    "search": "vaelab.pipeline.search_steps",
+    "claims": "vaelab.original.claims",
+    "page": "vaelab.output.page.collect",
+}
+
+# A training this many times as long as half of the others starts before them.
+LONG = 2.0
 
 # Control file of NVIDIA's driver.
 DRIVER = Path("/dev/nvidiactl")
@@ -65,6 +82,18 @@ def needed_datasets(runs: Runs) -> list[str]:
     """Names of the datasets of all runs, in the order of the registry."""
     used = {run.spec.data.dataset for run in (*runs.by_id.values(), *runs.apart.values())}
     return [name for name in DATASETS if name in used]
+
+
+def memory_mb() -> int:
+    """Memory of this machine or, where that is less, of the container or job (cgroup)."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
+        except (OSError, ValueError):
+            # Another version of cgroups, or "max".
+            continue
+    return min(limits) // 2**20
 
 
 def growing(first: int) -> Callable[[Any, int], int]:
@@ -102,6 +131,20 @@ class Plan:
         return int(visible and DRIVER.exists())
 
     # Files
+
+    def hand_over(self) -> str:
+        """Write the settings for the commands of all jobs; its path.
+
+        Named by content, since workflows of other settings may be at work in the same folder.
+        One environment variable holds 128 KiB, which is 800 settings of runs.
+        """
+        text = self.config.model_dump_json()
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = Path(".snakemake", "vaelab", f"{name}.json").absolute()
+        if not path.is_file():
+            with atomic_write(path) as stream:
+                stream.write(text)
+        return str(path)
 
     def run_file(self, run_id: str, name: str) -> str:
         """A text or array file of a run."""
@@ -162,6 +205,24 @@ class Plan:
             "format": form,
         }
 
+    # What else they rest on
+
+    def code(self, target: str) -> str:
+        """A digest of the source code behind a figure, a table or a key of `CODE`."""
+        if target in CODE:
+            return code_digest(CODE[target])
+        item = CATALOGUE[target]
+        drawn = [item.module, *["figures.images"] * item.pictures]
+        return code_digest("vaelab.output.writing", *(f"vaelab.output.{name}" for name in drawn))
+
+    @property
+    def judged_elsewhere(self) -> dict[str, str]:
+        """Digests of the other presets' claims. As input Snakemake would lock two presets."""
+        return {
+            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.config.judged_elsewhere
+        }
+
     # Trainings
 
     def training_identity(self, run_id: str) -> str:
@@ -189,6 +250,13 @@ class Plan:
         cost = training_cost(self.runs.run(run_id).spec).multiply_adds
         minutes: int = int(15 + cost / 1e11) * 2 ** (attempt - 1)
         return minutes
+
+    @property
+    def longest(self) -> str:
+        """A pattern for the ids of the runs that take far longer than most."""
+        cost = {i: training_cost(run.spec).multiply_adds for i, run in self.runs.by_id.items()}
+        limit = LONG * statistics.median(cost.values() or [0.0])
+        return self.ids_where(lambda run: cost[run.id] > limit)
 
     def ids_where(self, condition: Callable[[Run], object]) -> str:
         """A pattern for the ids of the runs of `all` that meet a condition."""

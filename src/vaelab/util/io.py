@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -131,6 +132,18 @@ def lock_for_good(folder: Path) -> bool:
     """Lock a folder, created if need be, until this process ends; False if another has it."""
     folder.mkdir(parents=True, exist_ok=True)
     return _locked(os.open(folder, os.O_RDONLY), folder)
+
+
+def usable_caches() -> None:
+    """Where the home cannot be written, let libraries keep their caches in a temporary folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        if os.access(cache, os.W_OK):
+            return
+    fallback = str(Path(tempfile.gettempdir()) / f"vaelab-cache-{os.getuid()}")
+    for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        os.environ.setdefault(name, fallback)
 
 
 def not_in_future(path: Path) -> None:

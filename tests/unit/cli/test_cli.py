@@ -161,9 +161,12 @@ def test_show_takes_ids_targets_and_several_seeds() -> None:
     assert shown("arch_9_8_7-s1")["arch_9_8_7-s1"].model.architecture == (9, 8, 7)
 
 
-def test_workflow_hands_its_configuration_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workflow_hands_its_configuration_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolved = load_config(overrides={"preset": "smoke", "seeds": [8]})
-    monkeypatch.setenv(CONFIG_VARIABLE, resolved.model_dump_json())
+    (tmp_path / "settings.json").write_text(resolved.model_dump_json())
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "settings.json"))
     printed = Config.model_validate(yaml.safe_load(vaelab("show").stdout))
     assert printed == resolved
     own = Config.model_validate(yaml.safe_load(vaelab("show", "--config", "seeds=[9]").stdout))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -146,9 +147,18 @@ def decade_below(value: float) -> float:
     return float(10.0 ** np.floor(np.log10(value)))
 
 
+@contextmanager
+def common_style() -> Iterator[None]:
+    """The common style on matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 def draw(function: Callable[[Results], Figure], results: Results) -> Figure:
     """Draw a figure in the common style."""
-    with matplotlib.rc_context(STYLE):
+    with common_style():
         return function(results)
 
 
@@ -160,7 +170,7 @@ def save(figure: Figure, path_png: Path | str, with_vector: bool) -> None:
     its bytes in the results page and in Snakemake's report.
     """
     path_png = Path(path_png)
-    with matplotlib.rc_context(STYLE):
+    with common_style():
         drawn = BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
         image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -1,0 +1,101 @@
+"""What a changed, broken or disturbed checkout does to results: one figure, one training.
+
+Checkout, results and data are in folders with spaces and non-ASCII letters.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from workflow_project import OUTPUT, Project, copy_project
+
+FIGURE = ("--config", "preset=smoke", "results=mes résultats", "data={root: mes données}")
+FOLDER = "mes résultats/smoke"
+SOURCE = "src/vaelab/output/figures/images.py"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = copy_project(tmp_path_factory.mktemp("reliable") / "mon café")
+    project.snakemake("figure_04", *FIGURE)
+    return project
+
+
+def test_what_the_code_says_decides_what_is_drawn_again(project: Project) -> None:
+    """Not when a file was written, and not what its comments say."""
+    text = (project.folder / SOURCE).read_text()
+    (project.folder / SOURCE).write_text("# A remark.\n" + text + '\n"""More of them."""\n')
+    assert project.plan("figure_04", *FIGURE).jobs == []
+    (project.folder / SOURCE).write_text(text + "\nNEW = 1\n")
+    assert [job.rule for job in project.plan("figure_04", *FIGURE).jobs] == ["figure_04"]
+    # Nor does what no figure rests on.
+    (project.folder / SOURCE).write_text(text)
+    with (project.folder / "src/vaelab/training/gradients.py").open("a") as other:
+        other.write("\nNEW = 1\n")
+    assert project.plan("figure_04", *FIGURE).jobs == []
+
+
+def test_redraw_that_fails_leaves_the_old_figure(project: Project) -> None:
+    figure = project.folder / FOLDER / "figures/figure_04.png"
+    before = figure.read_bytes()
+    text = (project.folder / SOURCE).read_text()
+    (project.folder / SOURCE).write_text(text + "\nraise ValueError('broken')\n")
+    done = project.command("snakemake", "figure_04", *FIGURE, "--cores", "1")
+    assert done.returncode == 1
+    assert "broken" in done.stdout
+    assert figure.read_bytes() == before
+    (project.folder / SOURCE).write_text(text)
+    project.snakemake("figure_04", *FIGURE)
+    assert figure.read_bytes() == before
+
+
+def test_second_workflow_on_a_preset_is_refused_and_hangup_leaves_no_lock(project: Project) -> None:
+    """Even after the end of a third has removed Snakemake's own lock; and SIGHUP leaves none."""
+    slow = project.start("models", *FIGURE, cores=1)
+    runs = project.folder / FOLDER / "runs"
+    while not list(runs.glob("vae_d2-s0")) and slow.poll() is None:
+        time.sleep(0.1)
+    locks = project.folder / ".snakemake/locks"
+    for lock in locks.glob("*"):
+        lock.unlink()
+    refused = project.command("snakemake", "table_1", *FIGURE, "--cores", "1")
+    assert refused.returncode == 1
+    assert f"another workflow is at work on {FOLDER}; wait for it to end" in refused.stdout
+    assert slow.poll() is None
+    slow.send_signal(signal.SIGHUP)
+    assert slow.wait(60) == 1
+    assert list(locks.glob("*")) == []
+    assert "Traceback" not in (project.folder / OUTPUT).read_text()
+
+
+def test_settings_of_two_thousand_runs_are_handed_over(project: Project, tmp_path: Path) -> None:
+    table = project.folder / "config/runs.tsv"
+    header, row, *_ = table.read_text().splitlines()
+    rows = [row.replace(row.split("\t")[0], f"own_{n}", 1) for n in range(2000)]
+    many = tmp_path / "many.yaml"
+    named = "".join(f"    own_{n}: {{learning_rate: 0.0{n + 1}}}\n" for n in range(2000))
+    many.write_text(f"preset: smoke\nruns: many.tsv\ntraining:\n  runs:\n{named}")
+    (project.folder / "many.tsv").write_text("\n".join([header, *rows]) + "\n")
+    run = f"{FOLDER.replace('mes résultats', 'results')}/runs/own_7-s0/metrics.json"
+    project.snakemake(run, "--configfile", str(many), "--config", "data={root: mes données}")
+    assert (project.folder / run).is_file()
+
+
+def test_home_that_cannot_be_written_and_settings_of_other_software_do_not_matter(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\n")
+    figure = project.folder / FOLDER / "figures/figure_04.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    done = project.command(
+        *("env", "-u", "XDG_CACHE_HOME", "HOME=/proc/none", f"MATPLOTLIBRC={tmp_path}"),
+        *("vaelab", "figure", "4", *FIGURE),
+    )
+    assert done.returncode == 0, done.stdout
+    assert figure.read_bytes() == before
+    assert len(done.stdout.splitlines()) == 1

@@ -28,6 +28,7 @@ from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import CHECKOUT, in_words, read_json, usable_caches
+from vaelab.util.progress import BarHandler
 
 if TYPE_CHECKING:
     from vaelab.results.reader import Results
@@ -85,8 +86,9 @@ def main() -> None:
 
 
 def configure_logging() -> None:
-    """Print what the package reports as plain lines on stdout."""
-    handler = logging.StreamHandler(sys.stdout)
+    """Print what the package reports as plain lines on stdout; trainings as bars on a terminal."""
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    handler = BarHandler() if terminal else logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("vaelab")
     # In place of those of an earlier call in the same process, whose stdout may be closed.

@@ -34,8 +34,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "unpacked"
 
 
-def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
-    sources = [path for path in (ROOT / "src/vaelab").rglob("*") if path.is_file()]
+def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    packages = ("vaelab", "snakemake_logger_plugin_vaelab")
+    sources = [p for name in packages for p in (ROOT / "src" / name).rglob("*") if p.is_file()]
     expected = {
         path.relative_to(ROOT / "src").as_posix()
         for path in sources

@@ -34,6 +34,7 @@ from vaelab.training.methods import gradients_for
 from vaelab.training.state import Identity, Progress, load_state, save_state
 from vaelab.training.termination import end_if_asked, termination
 from vaelab.util.errors import VaelabError
+from vaelab.util.progress import Progress as Told
 from vaelab.util.rng import stream_seed
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class Trainer:
                     self.record()
                     last_line = -math.inf
                 if now - last_line >= PROGRESS_SECONDS and progress.history:
-                    logger.info(self._progress_line())
+                    logger.info(self._progress())
                     last_line = now
                 if snapshots and progress.seen >= snapshots[0]:
                     snapshots = snapshots[1:]
@@ -299,15 +300,17 @@ class Trainer:
         self.snapshots.append(parameters_to_vector(self.model.parameters()).detach().cpu())
         self.progress.snapshot_samples.append(self.progress.seen)
 
-    def _progress_line(self) -> str:
-        progress, samples = self.progress, self.spec.budget.samples
+    def _progress(self) -> Told:
+        progress = self.progress
         row = progress.history[-1]
-        rate = progress.seen / max(progress.seconds, 1e-9)
-        left = (samples - progress.seen) / rate
         key = "train_neg_elbo" if "train_neg_elbo" in row else "train_objective"
-        return (
-            f"{self.name}: {progress.seen}/{samples} samples, {rate:.0f}/s, "
-            f"{key.removeprefix('train_')} {row[key]:.5g} (train), {left:.0f} s left"
+        return Told(
+            self.name,
+            progress.seen,
+            self.spec.budget.samples,
+            progress.seen / max(progress.seconds, 1e-9),
+            key.removeprefix("train_"),
+            row[key],
         )
 
     def check_finite(self) -> None:

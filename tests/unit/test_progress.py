@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_screen_counts_trainings_and_estimates_the_time_left(
     log = tmp_path / "b.log"
     screen.take(started(2, "train", log, run="b-s0"))
     log.write_text(f"{Progress('b-s0', 500, 2000, 50.0, 'neg_elbo', 123.45)}\n")
+    os.utime(log, (clock, clock))
     text = shown(screen)
     assert "1 of 5 jobs · 1 of 4 trainings · 30 s so far · about 45 s left" in text
     assert "b-s0" in text

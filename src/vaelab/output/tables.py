@@ -25,7 +25,8 @@ from vaelab.output.plots import MODELS
 from vaelab.results.reader import Results, alarm_notes, provenance_line, seed_mean
 from vaelab.results.records import ERRORS, SPLITS, Loss, Metrics, SearchProbe, Split
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
-from vaelab.search.noise import Noise, flip_probability, standard_error
+from vaelab.search.noise import flips_alone
+from vaelab.search.smooth import MODERN, standard_error
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import atomic_write, write_csv
 
@@ -107,7 +108,7 @@ def table_2(results: Results) -> pd.DataFrame:
             "path": _path(in_report, architecture in order),
             **_architecture(architecture, metrics, report),
             "report_good": _good(report),
-            **_verdict(metrics, settings, probes.get(architecture)),
+            **_verdict(architecture, metrics, settings, probes.get(architecture)),
         }
         rows.append(row)
     frame = pd.DataFrame(rows).astype({"step": "Int64", "our_step": "Int64"})
@@ -298,16 +299,20 @@ def _good(report: ArchitectureRow | None) -> bool | None:
 
 
 def _verdict(
+    architecture: Architecture,
     metrics: Sequence[Metrics],
     settings: SearchSettings,
     probe: SearchProbe | None,
 ) -> dict[str, Any]:
     """Our verdict with its uncertainty; a probe of the search brings its own probability."""
     measurement = Measurement.from_metrics(metrics, settings.metric)
-    flip = flip_probability(measurement, settings) if probe is None else probe["flip_probability"]
-    return {
-        "good": judge(measurement, settings).good,
-        "recon_se": standard_error(measurement, "recon", Noise()),
-        "kl_se": standard_error(measurement, "kl", Noise()),
-        "flip_probability": flip,
-    }
+    if probe is not None:
+        flip, errors = probe["flip_probability"], (probe["recon_se"], probe["kl_se"])
+    else:
+        flip = flips_alone(architecture, measurement, settings)
+        errors = (
+            standard_error(architecture, measurement, "recon", MODERN),
+            standard_error(architecture, measurement, "kl", MODERN),
+        )
+    good = judge(measurement, settings).good
+    return {"good": good, "recon_se": errors[0], "kl_se": errors[1], "flip_probability": flip}

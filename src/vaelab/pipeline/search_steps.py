@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vaelab.results.reader import Results
 from vaelab.search.algorithm import (
     Architecture,
     Measurement,
@@ -23,7 +24,7 @@ from vaelab.search.algorithm import (
 from vaelab.search.noise import search_summary
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs
-from vaelab.settings.spec import VaePart
+from vaelab.settings.spec import RunSpec, VaePart
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json, write_json
 
@@ -36,22 +37,23 @@ def step_path(config: Config, step: int) -> Path:
 
 
 def measurements(
-    config: Config, runs: Runs, architectures: Iterable[Architecture]
+    config: Config, runs: Runs, architectures: Iterable[Architecture], *, recorded: bool = False
 ) -> dict[Architecture, Measurement]:
     """Recon and kl of evaluated architectures, on the data that the thresholds apply to.
+
+    Args:
+        config: the settings.
+        runs: the table of runs.
+        architectures: which.
+        recorded: with further seeds of the same trainings that are on record.
 
     Raises:
         VaelabError: one of them has not been evaluated; the message names the file.
     """
+    results = Results(config.folder, runs.alias)
+    read = results.recorded if recorded else results.metrics
     return {
-        architecture: Measurement.from_metrics(
-            (
-                read_json(config.folder / "runs" / run_id / "metrics.json")
-                for run_id in runs.ids([run_name(architecture)])
-            ),
-            config.search.metric,
-        )
-        for architecture in architectures
+        a: Measurement.from_metrics(read(run_name(a)), config.search.metric) for a in architectures
     }
 
 
@@ -89,17 +91,27 @@ def write_summary(config: Config, runs: Runs) -> None:
     last = _last_step(config)
     if last is None or last["answer"] is None:
         raise VaelabError("the search has not ended; run `snakemake --cores 2 table_2`")
-    known = measurements(config, runs, [tuple(a) for a in last["measured"]])
-    shared = [
-        model.architecture
-        for model in (
-            runs.by_id[ids[0]].spec.model for name, ids in runs.alias.items() if "arch_" in name
-        )
-        if isinstance(model, VaePart)
-    ]
-    summary = search_summary(config.search, known, shared)
+    measured = [tuple(a) for a in last["measured"]]
+    # Runs of the table that are the search's networks but for their widths.
+    shared = {
+        run.spec.model.architecture
+        for run in runs.by_id.values()
+        if isinstance(run.spec.model, VaePart) and run.spec == _probe(runs, run.spec.model)
+    }
+    summary = search_summary(
+        config.search,
+        measurements(config, runs, measured),
+        shared,
+        measurements(config, runs, measured, recorded=True),
+    )
     write_json(config.folder / "search" / "decisions.json", summary)
     logger.info(f"answer: {summary['answer']}")
+
+
+def _probe(runs: Runs, model: VaePart) -> RunSpec | None:
+    """The search's specification with the widths of a model."""
+    widths = {"hidden": model.hidden, "latent_dim": model.latent_dim}
+    return runs.probe and runs.probe.changed(**widths)
 
 
 def print_decisions(config: Config, runs: Runs) -> None:

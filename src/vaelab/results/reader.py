@@ -96,6 +96,19 @@ class Results:
         """metrics.json of every seed."""
         return [self._read(path, read_json) for path in self._paths(name, "metrics.json")]
 
+    def recorded(self, name: str) -> list[Metrics]:
+        """metrics.json of every seed, and of further seeds of the same training on record."""
+        own, paths = self.metrics(name), self._paths(name, "metrics.json")
+        if not paths:
+            return []
+        stem = paths[0].parent.name.rpartition("-s")[0]
+        further: Iterable[Metrics] = (
+            self._read(path, read_json)
+            for path in sorted((self.folder / "runs").glob(f"{stem}-s*/metrics.json"))
+            if path not in paths
+        )
+        return own + [m for m in further if _training(m) == _training(own[0])]
+
     def provenance(self, name: str) -> list[Provenance]:
         """provenance.json of every seed."""
         return [self._read(path, read_json) for path in self._paths(name, "provenance.json")]
@@ -147,6 +160,11 @@ class Results:
         if path not in self._cache:
             self._cache[path] = reader(path)
         return self._cache[path]
+
+
+def _training(metrics: Metrics) -> tuple[int, dict[str, Any]]:
+    """What two seeds of one training have in common."""
+    return metrics["samples"], {k: v for k, v in metrics["spec"].items() if k != "seed"}
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

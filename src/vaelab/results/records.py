@@ -180,6 +180,7 @@ class SearchProbe(TypedDict):
     seeds: int
     recon: float
     recon_se: float
+    recon_fit: NotRequired[float]
     kl: float
     kl_se: float
     good: bool
@@ -194,12 +195,37 @@ class SearchedAnswer(TypedDict):
 
 
 class SearchDistribution(TypedDict):
-    """The search repeated with redrawn measurements."""
+    """The search repeated with networks trained anew.
+
+    `undetermined` is the share of repeats that needed a depth or a layer without measurements;
+    `intervals` are 90 % of the widths, layer by layer, at the depth of the most frequent answer.
+    """
 
     repeats: int
     undetermined: float
     distinct: int
     answers: list[SearchedAnswer]
+    intervals: NotRequired[list[list[int]]]
+
+
+class AnswerLine(TypedDict):
+    """Train recon against the logarithm of one width of the answer, by a straight line.
+
+    `networks` is the answer with None at that layer; `points` are pairs of width and recon, one a
+    training; `band` has width, recon, and the limits for a further training. Between `low` and
+    `high` the line may meet the threshold; None where that end is open.
+    """
+
+    layer: int
+    networks: list[int | None]
+    points: list[list[float]]
+    sd: float
+    df: int
+    level: float
+    crossing: float | None
+    low: int | None
+    high: int | None
+    band: list[list[float]]
 
 
 class SearchMonotonicity(TypedDict):
@@ -217,11 +243,12 @@ class Decisions(TypedDict):
     """decisions.json: the log of the search. `wasted` are names of runs."""
 
     settings: dict[str, Any]
-    noise: dict[str, float]
+    noise: dict[str, dict[str, float]]
     answer: SearchAnswer
     decisions: list[SearchDecision]
     probes: list[SearchProbe]
     needed: int
     wasted: list[str]
     distribution: SearchDistribution
+    line: NotRequired[AnswerLine | None]
     monotonicity: SearchMonotonicity

@@ -146,7 +146,10 @@ def searched(folder: Path, probes: list[tuple[list[int], float]], **settings: ob
     log = {
         "settings": SearchSettings(**settings).model_dump(mode="json"),
         "answer": {"finished": True, "architecture": probes[-1][0]},
-        "probes": [{"architecture": a, "flip_probability": flip} for a, flip in probes],
+        "probes": [
+            {"architecture": a, "recon_se": 0.2, "kl_se": 0.02, "flip_probability": flip}
+            for a, flip in probes
+        ],
     }
     write_json(folder / "search/decisions.json", log)
 
@@ -213,9 +216,9 @@ def test_table_2_gives_the_noise_of_each_verdict(tmp_path: Path) -> None:
         write_run(folder, "arch_500_251_3", seed, train=losses(recon, 5.0))
     frame = table_2(Results(folder, alias(CATALOGUE["table_2"].runs, (0, 1))))
     on_the_edge = row(frame, "arch_500_251_3")
-    assert on_the_edge["recon_se"] == pytest.approx(1.0)
-    assert on_the_edge["kl_se"] == 0.0
-    assert on_the_edge["flip_probability"] == pytest.approx(0.5)
+    assert on_the_edge["recon_se"] == pytest.approx(0.2 / np.sqrt(2))
+    assert on_the_edge["kl_se"] == pytest.approx(0.02 / np.sqrt(2))
+    assert on_the_edge["flip_probability"] == pytest.approx(0.5, abs=1e-3)
     assert row(frame, "arch_500_376_3")["flip_probability"] == 0.0
 
 

@@ -241,7 +241,7 @@ def chart_data(
         target: [charts.as_plotly(panel) for panel in chart.panels]
         for target, chart in drawn.items()
     }
-    return data | {walk.key: [searching.as_plotly(walk)] for walk in walks}
+    return data | {walk.key: searching.panels(walk) for walk in walks}
 
 
 def errata_views(errata: Iterable[Erratum], evidence: Evidence) -> list[dict[str, Any]]:

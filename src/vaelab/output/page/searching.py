@@ -9,12 +9,13 @@ from itertools import groupby
 from typing import Any
 
 from vaelab.original import numbers
-from vaelab.results.records import Decisions
+from vaelab.results.records import AnswerLine, Decisions
 from vaelab.search.algorithm import Measurement, architecture_of, brackets
 from vaelab.search.noise import search_summary
+from vaelab.search.smooth import REPORT
 from vaelab.settings.config import SearchSettings
 
-GOOD, BAD, INTERVAL = "#2f9e6a", "#d0574e", "#9aa3b2"
+GOOD, BAD, INTERVAL, LINE = "#2f9e6a", "#d0574e", "#9aa3b2", "#4c72b0"
 # Height of a probe's row and of the space around a layer, in rem.
 ROW, LAYER, MARGIN = 1.35, 3.4, 2.5
 # Most frequent answers of the repeated search that are listed.
@@ -29,11 +30,14 @@ class Walk:
         key: name of its drawing in the page's data.
         title: whose search it is.
         answer: the architecture in brackets, or None.
+        line: recon against a width of the answer, if enough was measured.
+        threshold: of recon, nats.
         summary: how it ended.
         decisions: as JSON values, see `Decision` of the search; with "flip", the probability that
             a repeated measurement would decide otherwise.
-        answers: what the search answers when its measurements are redrawn within their noise,
-            with probabilities, most frequent first.
+        answers: what the search answers when its networks are trained anew, with probabilities,
+            most frequent first.
+        intervals: 90 % of the widths of these answers, layer by layer.
         wasted: probes trained ahead that no decision needed, in brackets.
         violations: comparable pairs that contradict the report's assumption 5.1, and all pairs.
     """
@@ -41,9 +45,12 @@ class Walk:
     key: str
     title: str
     answer: str | None
+    line: AnswerLine | None
+    threshold: float
     summary: str
     decisions: tuple[dict[str, Any], ...]
     answers: tuple[tuple[str, float], ...]
+    intervals: str
     wasted: tuple[str, ...]
     violations: tuple[int, int]
 
@@ -58,6 +65,18 @@ class Walk:
             title = "latent dimension" if latent else f"width of layer {layer}"
             stages.append((f"{title}, {phase}" if phase == "shrink" else title, decisions))
         return stages
+
+    @property
+    def told(self) -> str | None:
+        """The answer as an interval, in words; None where too little was measured."""
+        if self.line is None:
+            return None
+        networks = brackets_of(self.line)
+        if self.line["crossing"] is None:
+            return f"recon of {networks} does not fall with h"
+        low, high = self.line["low"] or "?", self.line["high"] or "?"
+        level = f"{100 * self.line['level']:.0f} %"
+        return f"{networks}, h = {self.line['crossing']:.0f} ({level}: {low} to {high})"
 
     @property
     def height(self) -> float:
@@ -79,7 +98,7 @@ def report_walk() -> Walk:
         architecture: Measurement((row.recon,), (row.kl,))
         for architecture, row in numbers.architecture_rows().items()
     }
-    summary = search_summary(SearchSettings(), measured, shared=measured)
+    summary = search_summary(SearchSettings(), measured, shared=measured, spreads=REPORT)
     text = f"{_count(summary['needed'], 'probe')}, replayed on its Tables 2 and 3."
     return _walk("search-report", "The report’s", text, summary)
 
@@ -105,12 +124,23 @@ def _walk(key: str, title: str, text: str, summary: Decisions) -> Walk:
         key,
         title,
         _answer(summary["answer"].get("architecture")),
+        summary.get("line"),
+        summary["settings"]["recon"],
         text,
         decisions,
         answers[:ANSWERS],
+        ", ".join(
+            f"{low} to {high}" if low < high else str(low)
+            for low, high in summary["distribution"].get("intervals", ())
+        ),
         tuple(brackets(architecture_of(run)) for run in summary["wasted"]),
         (len(pairs["recon"]) + len(pairs["kl"]), 2 * pairs["pairs"]),
     )
+
+
+def brackets_of(line: AnswerLine) -> str:
+    """The networks of a line: [h, 6, 3]."""
+    return f"[{', '.join('h' if w is None else str(w) for w in line['networks'])}]"
 
 
 def _answer(architecture: Sequence[int] | None) -> str | None:
@@ -123,6 +153,45 @@ def _count(number: int, noun: str) -> str:
 
 def _height(stages: Sequence[tuple[str, Sequence[Any]]]) -> float:
     return sum(LAYER + ROW * len(decisions) for _, decisions in stages)
+
+
+def panels(walk: Walk) -> list[dict[str, Any]]:
+    """The drawings of a walk: its decisions, and the line behind its answer."""
+    return [as_plotly(walk)] + ([_line_plotly(walk.line, walk.threshold)] if walk.line else [])
+
+
+def _line_plotly(line: AnswerLine, threshold: float) -> dict[str, Any]:
+    """Recon against one width of the answer: a point a training, the line and its band."""
+    widths, mean, low, high = ([row[i] for row in line["band"]] for i in range(4))
+    points = list(zip(*line["points"], strict=True))
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    traces: list[dict[str, Any]] = [
+        {"x": widths, "y": high, **edge},
+        {"x": widths, "y": low, **edge, "fill": "tonexty", "fillcolor": f"{LINE}33"},
+        {"x": widths, "y": mean, "mode": "lines", "line": {"color": LINE}, "hoverinfo": "skip"},
+        {
+            "x": points[0],
+            "y": points[1],
+            "mode": "markers",
+            "marker": {"color": [GOOD if y <= threshold else BAD for y in points[1]]},
+            "hovertemplate": "h = %{x}, recon %{y:.2f}<extra></extra>",
+        },
+        {
+            "x": [widths[0], widths[-1]],
+            "y": [threshold, threshold],
+            "mode": "lines",
+            "line": {"color": INTERVAL, "dash": "dash"},
+            "hoverinfo": "skip",
+        },
+    ]
+    layout = {
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
+        "showlegend": False,
+        "hovermode": "closest",
+        "xaxis": {"type": "log", "title": {"text": f"h of {brackets_of(line)}"}, "dtick": "D1"},
+        "yaxis": {"title": {"text": "recon, nats"}, "zeroline": False},
+    }
+    return {"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout}
 
 
 def as_plotly(walk: Walk) -> dict[str, Any]:

@@ -16,7 +16,7 @@ export XDG_CACHE_HOME := $(shell echo $${TMPDIR:-/tmp}/vaelab-cache-$$(id -u))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all test test-fast test-slurm lint docs restore publish yardstick bench setup setup-dev clean
+.PHONY: all test test-fast test-slurm lint docs smoke restore publish yardstick bench setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -73,6 +73,7 @@ lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
@@ -81,6 +82,11 @@ lint: setup-dev
 docs: setup-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "Done. The documentation is site/index.html; its search needs a server (mkdocs serve)"
+
+# Every target on a tiny budget, and Snakemake's report of it.
+smoke: setup
+	$(SNAKEMAKE) all --config preset=smoke
+	$(BIN)/snakemake --report report.zip --config preset=smoke
 
 # About 25 minutes on one core. Not part of `all`.
 yardstick: setup

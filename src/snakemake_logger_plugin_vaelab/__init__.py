@@ -96,7 +96,9 @@ class Screen:
         if job is None:
             return None
         self.seconds.setdefault(job.rule, []).append(time.time() - job.begun)
-        return None if _trains(job.rule) else f"{job.rule}  {job.output[0] if job.output else ''}"
+        # A file's flags stand behind its name, in brackets.
+        made = job.output[0].partition(" (")[0] if job.output else ""
+        return None if _trains(job.rule) else f"{job.rule}  {made}"
 
     @property
     def trainings(self) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def record(event: str | None = None, msg: object = "", **values: Any) -> logging
 
 def started(jobid: int, rule: str, log: Path | str = "", **wildcards: str) -> logging.LogRecord:
     return record(
-        "job_info", jobid=jobid, rule_name=rule, wildcards=wildcards, output=[f"{rule}.out"],
+        "job_info", jobid=jobid, rule_name=rule, wildcards=wildcards, output=[f"{rule}.out (update)"],
         log=[str(log)] if log else [],
     )  # fmt: skip
 

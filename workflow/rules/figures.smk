@@ -20,7 +20,8 @@ for item in CATALOGUE.values():
         )
         for form, path in item.files.items()
     }
-    REPORT_FILES += files.values()
+    # As text: the flags of an output are no flags of an input.
+    REPORT_FILES += map(str, files.values())
 
     rule:
         name:

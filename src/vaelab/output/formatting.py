@@ -36,9 +36,9 @@ def signed(value: Any, digits: int) -> str:
     return f"+{text}" if text != MISSING and float(text.replace(MINUS, "-")) > 0 else text
 
 
-def significant(value: Any) -> str:
-    """Four significant digits, for curves whose scales differ by orders of magnitude."""
-    return MISSING if absent(value) else f"{value:.4g}".replace("-", MINUS)
+def significant(value: Any, digits: int = 4) -> str:
+    """Significant digits, for curves whose scales differ by orders of magnitude."""
+    return MISSING if absent(value) else f"{value:.{digits}g}".replace("-", MINUS)
 
 
 def counted(value: Any) -> str:

@@ -14,10 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from vaelab.original import numbers
+from vaelab.original.smoothing import smoothing
 from vaelab.output.plots import Series
 from vaelab.results.reader import Results
 from vaelab.results.records import SPLITS
 from vaelab.util.errors import VaelabError
+
+# Points of a smoothed curve, evenly spaced on a logarithmic axis.
+SMOOTHED_POINTS = 120
 
 Values = npt.NDArray[np.float64]
 
@@ -88,6 +92,29 @@ def curves(results: Results, series: Series, split: str) -> list[pd.Series]:
                 f"likelihood.csv of {series.run} has no {split} values by {series.column!r}"
             )
         found.append(chosen.groupby("samples")["nats"].mean())
+    return found
+
+
+def smoothed(target: str, results: Results, series: Series) -> list[Line]:
+    """The curves of a series as the report would have drawn them.
+
+    None where it smooths nothing, has no such curve, or evaluates less than twice in our budget.
+    """
+    smooth = smoothing(int(target.removeprefix("figure_")), series.run) if series.reported else None
+    if smooth is None:
+        return []
+    found = []
+    for split in SPLITS:
+        seeds = curves(results, series, split)
+        end = min(curve.index.max() for curve in seeds)
+        if end < 2 * smooth.every:
+            return []
+        steps = np.geomspace(1, end // smooth.every, SMOOTHED_POINTS).round()
+        at = np.unique(steps) * smooth.every
+        values = [smooth.at(at, curve.index.to_numpy(float), curve.to_numpy()) for curve in seeds]
+        mean = np.mean(values, axis=0)
+        reached = ~np.isnan(mean)
+        found.append(Line(series, split, at[reached], mean[reached]))
     return found
 
 

@@ -7,6 +7,7 @@ test set. Nothing here imports matplotlib or pandas: Snakemake reads this at eve
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ WAKE_SLEEP = Pair(VERMILION, ORANGE)
 MCEM = Pair("#00664B", "#2FC49A")
 NOTEBOOK = Pair("#8C3B6B", PURPLE)
 ADAGRAD = Pair("#555555", "#A0A0A0")
+
+# What the curves are called that are ours, smoothed as the report smooths its own.
+SMOOTHED = "ours, smoothed"
 
 # The models that sections 4.1 to 4.4 of the report compare: run -> what it is called.
 VAES = {
@@ -105,6 +109,22 @@ class Panel:
     values: tuple[float, float]
     log: bool = False
     note: str = ""
+
+    def frame(self, ends: Iterable[float]) -> tuple[float, float]:
+        """The report's range of the vertical axis, extended to where curves of ours end.
+
+        So what is far off at the start of a training squeezes nothing.
+        """
+        low, high = self.values
+        if self.log:
+            return low, high
+        ends = list(ends)
+        margin = 0.04 * (high - low)
+        if min(ends) < low:
+            low = min(ends) - margin
+        if max(ends) > high:
+            high = max(ends) + margin
+        return low, high
 
 
 @dataclass(frozen=True)

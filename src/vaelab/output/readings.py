@@ -6,6 +6,8 @@ and not smoothed. At 1e6 samples that alone is a difference of several nats, so 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -61,3 +63,30 @@ def table_curves(results: Results) -> pd.DataFrame:
         "Smoothed is ours as the report would have drawn it: trailing means over 50 to 500 of its "
         "evaluations. Unsmoothed is ours on fixed images.",
     )
+
+
+def differences(target: str, points: pd.DataFrame) -> list[dict[str, Any]]:
+    """How far our curves are from the report's at its digitised points, a row a panel.
+
+    Medians of absolute differences over the points of `table_curves`: on fixed images, smoothed,
+    and of the two from each other, which is what smoothing does; the noise of a run is the
+    median standard deviation over seeds, None with one seed.
+    """
+    rows = []
+    for panel in PLOTS[target].panels:
+        curves = {(series.run, series.reported) for series in panel.series if series.reported}
+        keys = zip(points["series"], points["quantity"], strict=True)
+        mine = np.array([key in curves for key in keys], dtype=bool)
+        own = points[mine & (points["figure"] == CATALOGUE[target].label)]
+        if own.empty:
+            continue
+        distances = {
+            "unsmoothed": own["unsmoothed"] - own["report_value"],
+            "smoothed": own["diff_smoothed"],
+            "smoothing": own["unsmoothed"] - own["smoothed"],
+            "reading": own["report_error"],
+            "noise": own["smoothed_spread"],
+        }
+        medians = {name: float(values.abs().median()) for name, values in distances.items()}
+        rows.append({"panel": panel.title, "points": len(own), **medians})
+    return rows

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
@@ -242,7 +243,8 @@ def test_one_baseline_is_drawn_in_its_panel_alone(tmp_path: Path) -> None:
 def test_absent_baselines_leave_no_trace(drawn: dict[int, Figure]) -> None:
     labels = legend_texts(drawn[1])
     assert labels == {
-        "AEVB, train", "AEVB, test", "report, train (digitised)", "report, test (digitised)",
+        "AEVB, train", "AEVB, test", "ours, smoothed",
+        "report, train (digitised)", "report, test (digitised)",
         "d = 3", "d = 5", "d = 10", "d = 20", "d = 200",
     }  # fmt: skip
 
@@ -334,9 +336,25 @@ def test_figure_6_has_logarithmic_kl_and_linear_recon(drawn: dict[int, Figure]) 
     colours = {line(kl, f"β = {beta}, train").get_color() for beta in (1, 2, 5, 50)}
     assert len(colours) == 4
     assert line(kl, "β = 5, test").get_color() == line(recon, "β = 5, train").get_color()
+    thin = [x for x in recon.lines if x.get_label() == "_smoothed"]
+    assert len(thin) == 8
+    assert {x.get_linewidth() for x in thin} == {0.7}
+    assert thin[0].get_color() == line(recon, "β = 1, train").get_color()
+    # The trailing mean lags behind a curve that falls.
+    assert thin[0].get_ydata()[-1] > line(recon, "β = 1, train").get_ydata()[-1]
     # Below the report's axis: a triangle that points down.
     assert marked(kl, "v") == {1.2e8: 1e-5}
     assert marked(recon, "D")[1e7] in (81.7, 94.7, 122, 207)
+
+
+def test_a_run_too_short_to_be_smoothed_says_so(tmp_path: Path) -> None:
+    results = write_runs(tmp_path / "modern", runs_of(6))
+    for path in (tmp_path / "modern").rglob("history.csv"):
+        frame = pd.read_csv(path)
+        frame.assign(samples=frame["samples"] // 6).to_csv(path, index=False)
+    figure = draw(6, results)
+    assert not any(x.get_label() == "_smoothed" for axes in figure.axes for x in axes.lines)
+    assert any("too short to be smoothed" in text for text in texts(figure))
 
 
 def test_figure_13_draws_every_code_once_in_its_digits_colour(drawn: dict[int, Figure]) -> None:

@@ -30,13 +30,14 @@ from review_folder import (
 )
 from vaelab.output import formatting
 from vaelab.output.page import accounting, explorer, media, searching, tabulating
-from vaelab.output.page.charts import END_COLUMNS, as_plotly, charts
+from vaelab.output.page.charts import as_plotly, charts
 from vaelab.output.page.collect import write_page
 from vaelab.output.page.page import facts, style_sheet
+from vaelab.output.readings import OURS
 from vaelab.results.reader import Results
 from vaelab.settings.config import Config
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import write_json
+from vaelab.util.io import write_csv, write_json
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 LOADING_ATTRIBUTES = {"src", "href", "srcset", "poster", "data", "action", "background"}
@@ -459,6 +460,12 @@ def test_chart_holds_the_history_with_the_sign_of_an_elbo(chart_data: dict[str, 
     assert traces["The report, AEVB, test"]["y"][-1] == -137.3
     assert traces["The report, AEVB, test"]["meta"]["tags"] == ["The report", "AEVB", "test"]
     assert traces["wake-sleep, train"]["meta"]["tags"] == ["train", "wake-sleep"]
+    thin = traces["AEVB, train, smoothed"]
+    assert thin["meta"]["tags"] == ["train", "AEVB", "ours, smoothed"]
+    assert thin["x"] == [60_000, 120_000, 180_000, 240_000, 300_000]
+    # At the second epoch the mean of the first two.
+    steps = np.interp([60_000, 120_000], history["samples"], -history["train_neg_elbo"])
+    assert thin["y"][1] == pytest.approx(steps.mean(), rel=1e-4)
 
 
 def test_chart_of_several_seeds_is_their_mean_with_a_band(tmp_path: Path) -> None:
@@ -486,29 +493,45 @@ def test_switches_are_what_tells_curves_apart(page: Node) -> None:
         ]
         for number in (1, 2, 3, 6, 14)
     }
-    assert labels[1] == ["train", "test", "AEVB", "wake-sleep", "The report"]
+    assert labels[1] == ["train", "test", "AEVB", "wake-sleep", "ours, smoothed", "The report"]
     assert labels[2] == ["train", "test", "The report"]
     assert labels[3] == [
         "train",
         "test",
         "AEVB, importance sampling",
         "AEVB, report's notebook",
+        "ours, smoothed",
         "The report",
     ]
-    assert labels[6] == ["train", "test", "β = 1", "β = 50", "The report"]
+    assert labels[6] == ["train", "test", "β = 1", "β = 50", "ours, smoothed", "The report"]
     assert labels[14][2:5] == ["objective, with β", "recon", "KL"]
 
 
-def test_end_points_stand_beside_the_reports_last_values(tmp_path: Path) -> None:
-    results = write_folder(tmp_path / "quick")
-    (row, baseline) = charts(results)["figure_01"].end_points()
-    assert set(END_COLUMNS) <= set(row)
-    assert row["train"] == -117.0
-    assert row["test"] == -120.0
-    assert (row["report_train"], row["report_test"]) == (-130.7, -137.3)
-    assert (row["samples"], row["report_samples"]) == (300_000, 95_000_000)
-    assert baseline["curve"] == "wake-sleep"
-    assert baseline["report_train"] is None
+def test_vq_vae_is_not_squeezed_by_its_first_points(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    run = write_run(folder, "vqvae")
+    history = curve("vqvae")
+    history.loc[0, "train_objective"] = 9.0
+    history.to_csv(run / "history.csv", index=False)
+    (vqvae,) = charts(Results(folder, alias(["vqvae"])))["figure_14"].panels
+    assert as_plotly(vqvae)["layout"]["yaxis"]["range"] == [0, 0.045]
+
+
+def test_figures_say_what_is_smoothing_and_what_is_left(tmp_path: Path, page: Node) -> None:
+    assert not page.one("figure", id="figure-6").all("table")  # without the table of the points
+    folder = tmp_path / "quick"
+    results = write_folder(folder)
+    points = [
+        ("Figure 6", "beta1", "kl", 1.0, 0.1, 1.5, np.nan, 3.0, 0.5),
+        ("Figure 6", "beta50", "kl", 1.0, 0.3, 0.0, np.nan, -1.0, -1.0),
+        ("Figure 14", "beta1", "kl", 7.0, 7.0, 7.0, 7.0, 7.0, 7.0),
+    ]
+    columns = ("figure", "series", "quantity", "report_value", "report_error", *OURS)
+    write_csv(folder / "tables/curves.csv", pd.DataFrame(points, columns=columns))
+    made = parse(make_page(folder, results=results).read_text(encoding="utf-8"))
+    (table,) = made.one("figure", id="figure-6").all("table")
+    # Points, ours minus the report's, smoothing, left, noise, reading.
+    assert rows_of(table) == [["KL", "2", "2", "1.2", "0.75", "–", "0.2"]]
 
 
 def test_every_chart_is_a_valid_plotly_figure(chart_data: dict[str, Any], page: Node) -> None:

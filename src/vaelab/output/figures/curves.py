@@ -1,7 +1,8 @@
 """Figures made of training curves; `plots` defines the curves.
 
-Everywhere train is a solid line and test a dashed one; values read off the report's own plots
-are open markers. With several seeds a line is the mean and its band one standard deviation.
+Everywhere train is a solid line and test a dashed one; thin lines are ours smoothed as the report
+smooths, and values read off the report's own plots are open markers. With several seeds a line is
+the mean and its band one standard deviation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vaelab.original.smoothing import smoothing
 from vaelab.output.figures.style import (
     LINES,
     WIDTH,
@@ -27,8 +29,8 @@ from vaelab.output.figures.style import (
     new_figure,
     samples_axis,
 )
-from vaelab.output.lines import Line, lines, marks
-from vaelab.output.plots import INK, PLOTS, Panel, Plot, Series
+from vaelab.output.lines import Line, lines, marks, smoothed
+from vaelab.output.plots import INK, PLOTS, SMOOTHED, Panel, Plot, Series
 from vaelab.results.reader import Results, seed_mean
 
 MARKERS = {"train": "o", "test": "s", "both": "D"}
@@ -38,7 +40,9 @@ MARKER_STYLE: dict[str, Any] = {
     "markerfacecolor": "none",
     "markeredgewidth": 1.0,
 }
-REPORT = "_report"  # the underscore keeps it out of automatic legends
+# The underscore keeps them out of automatic legends.
+REPORT, SMOOTH = "_report", "_smoothed"
+THIN = 0.7
 MARKER_TEXTS = {
     "o": "report, train (digitised)",
     "s": "report, test (digitised)",
@@ -59,7 +63,7 @@ def figure_01(results: Results) -> Figure:
     clipped, whole, together = [*grid[0], *grid[1][:2]], grid[2][:2], grid[2][2]
     drawn = _draw_panels(results, "figure_01", clipped)
     for axes, panel in zip(clipped, plot.panels, strict=True):
-        _frame_y(axes, *panel.values, extend_up=False)
+        axes.set_ylim(panel.frame(_ends(axes))[0], panel.values[1])
     for axes, panel in zip(whole, plot.panels[3:], strict=True):
         _draw(axes, results, "figure_01", replace(panel, title=f"{panel.title}, unclipped"))
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(plot.panels)))
@@ -85,7 +89,7 @@ def figure_01(results: Results) -> Figure:
         labelspacing=0.25,
         alignment="left",
     )
-    footer(figure, results, drawn, _band_note(results))
+    footer(figure, results, drawn, _note(results, "figure_01", clipped))
     return figure
 
 
@@ -116,7 +120,7 @@ def figure_03(results: Results) -> Figure:
 
 def figure_06(results: Results) -> Figure:
     """KL and recon against samples for beta = 1, 2, 5, 50 (report, section 3.1)."""
-    return _figure(results, "figure_06", 4.1, (1, 2), legend=5)
+    return _figure(results, "figure_06", 4.1, (1, 2), legend=4)
 
 
 def figure_14(results: Results) -> Figure:
@@ -152,18 +156,15 @@ def _figure(
         # Units once a row, and where they change.
         if axes in grid[:, 0] or panel.unit != plot.panels[0].unit:
             axes.set_ylabel(panel.unit)
-        if panel.log:
-            axes.set_yscale("log")
-            axes.set_ylim(*panel.values)
-        else:
-            _frame_y(axes, *panel.values)
+        axes.set_yscale("log" if panel.log else "linear")
+        axes.set_ylim(*panel.frame(_ends(axes)))
     entries = _entries(cells)
     below = None
     if legend:
         below = figure.legend(*entries, ncols=legend, columnspacing=1.4, handlelength=2.0)
     else:
         _legend_panel(grid.flat[-1], entries)
-    footer(figure, results, drawn, _band_note(results), below)
+    footer(figure, results, drawn, _note(results, target, cells), below)
     return figure
 
 
@@ -198,6 +199,9 @@ def _draw(axes: Axes, results: Results, target: str, panel: Panel) -> list[str]:
         for line in lines(results, series):
             colour = getattr(series.colours, line.split)
             _curve(axes, line, colour, f"{series.legend or series.label}, {line.split}")
+        for line in smoothed(target, results, series):
+            colour = getattr(series.colours, line.split)
+            _curve(axes, line, colour, SMOOTH, THIN)
     for series in shown:
         _reported(axes, target, series)
     axes.set_title(panel.title)
@@ -220,9 +224,10 @@ def _chosen(axes: Axes, results: Results, panel: Panel) -> Iterator[Series]:
         yield best
 
 
-def _curve(axes: Axes, line: Line, colour: object, label: str) -> None:
+def _curve(axes: Axes, line: Line, colour: Any, label: str, width: float | None = None) -> None:
     """Draw a curve and, with several seeds, its band."""
-    axes.plot(line.samples, line.values, color=colour, linestyle=LINES[line.split], label=label)
+    style: dict[str, Any] = {"color": colour, "linestyle": LINES[line.split], "linewidth": width}
+    axes.plot(line.samples, line.values, label=label, **style)
     if line.spread is not None:
         low, high = line.values - line.spread, line.values + line.spread
         axes.fill_between(line.samples, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -251,17 +256,10 @@ def _samples_range(results: Results, names: Iterable[str], plot: Plot) -> tuple[
     return min(plot.samples[0], decade_below(ends[0] / 30)), max(plot.samples[1], ends[-1])
 
 
-def _frame_y(axes: Axes, low: float, high: float, extend_up: bool = True) -> None:
-    """Set the report's y range, extended so that no line of ours ends outside it."""
-    ends = [
-        float(np.asarray(line.get_ydata())[-1]) for line in axes.lines if line.get_label() != REPORT
-    ]
-    margin = 0.04 * (high - low)
-    if min(ends) < low:
-        low = min(ends) - margin
-    if extend_up and max(ends) > high:
-        high = max(ends) + margin
-    axes.set_ylim(low, high)
+def _ends(axes: Axes) -> list[float]:
+    """Where our curves end."""
+    ours = (line for line in axes.lines if line.get_label() not in (REPORT, SMOOTH))
+    return [float(np.asarray(line.get_ydata())[-1]) for line in ours]
 
 
 def _fit_y(axes: Axes) -> None:
@@ -295,6 +293,8 @@ def _entries(panels: Sequence[Axes]) -> Entries:
     colours = {line.get_markeredgecolor() for line in lines}
     colour = colours.pop() if len(colours) == 1 else INK
     used = {line.get_marker() for line in lines}
+    if any(line.get_label() == SMOOTH for axes in panels for line in axes.lines):
+        entries[SMOOTHED] = Line2D([], [], color=INK, linewidth=THIN)
     entries |= {
         text: Line2D([], [], color=colour, marker=marker, **MARKER_STYLE)
         for marker, text in MARKER_TEXTS.items()
@@ -314,5 +314,12 @@ def _legend_panel(
     axes.legend(*entries, loc=loc, labelspacing=labelspacing)
 
 
-def _band_note(results: Results) -> str:
-    return "line: mean, band: ± 1 sd over seeds" if len(results.seeds) > 1 else ""
+def _note(results: Results, target: str, cells: Iterable[Axes]) -> str:
+    """What the footer adds: what a band is, and why nothing is smoothed where the report does."""
+    notes = ["line: mean, band: ± 1 sd over seeds"] if len(results.seeds) > 1 else []
+    series = (one for panel in PLOTS[target].panels for one in panel.series if one.reported)
+    windows = [smoothing(int(target[-2:]), one.run) for one in series]
+    thin = any(line.get_label() == SMOOTH for axes in cells for line in axes.lines)
+    if any(windows) and not thin:
+        notes.append("too short to be smoothed as the report's curves are")
+    return " · ".join(notes)

@@ -7,7 +7,7 @@ visible while all of its tags are switched on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from vaelab.output import plots
 from vaelab.output.figures.style import decade_below
-from vaelab.output.lines import Line, Marks, Values, lines, marks
+from vaelab.output.lines import Line, Marks, Values, lines, marks, smoothed
+from vaelab.output.plots import SMOOTHED
 from vaelab.results.reader import Results
 from vaelab.results.records import SPLITS
 
@@ -23,16 +24,16 @@ REPORT = "The report"
 # Readable on both backgrounds, where the printed figures use black.
 NEUTRAL = "#838a96"
 DASHES = {"train": "solid", "test": "dash"}
-END_COLUMNS = ("train", "test", "samples", "report_train", "report_test", "report_samples")
 SYMBOLS = {"train": "circle-open", "test": "square-open", "both": "diamond-open"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of `plots`, with our curves and the report's points."""
+    """A panel of `plots`: our curves, the same as the report smooths, and the report's points."""
 
     definition: plots.Panel
     lines: tuple[Line, ...]
+    smoothed: tuple[Line, ...]
     marks: tuple[Marks, ...]
 
 
@@ -43,23 +44,6 @@ class Chart:
     panels: tuple[Panel, ...]
     switches: Mapping[str, str]
 
-    def end_points(self) -> Iterator[dict[str, Any]]:
-        """Where each curve of ours ends, beside the last point read off the report's."""
-        for panel in self.panels:
-            for name in dict.fromkeys(line.series.name for line in panel.lines):
-                row: dict[str, Any] = dict.fromkeys(END_COLUMNS)
-                row |= {"panel": panel.definition.title, "curve": name}
-                for line in panel.lines:
-                    if line.series.name == name:
-                        row[line.split] = float(line.values[-1])
-                        row["samples"] = int(line.samples[-1])
-                for part in panel.marks:
-                    if part.series.name == name:
-                        for split in SPLITS if part.split == "both" else (part.split,):
-                            row[f"report_{split}"] = float(part.values[-1])
-                        row["report_samples"] = int(part.samples[-1])
-                yield row
-
 
 def charts(results: Results) -> dict[str, Chart]:
     """The interactive figures whose runs exist, by target."""
@@ -69,9 +53,10 @@ def charts(results: Results) -> dict[str, Chart]:
         for panel in plot.panels:
             shown = [series for series in panel.series if results.has(series.run)]
             ours = tuple(line for series in shown for line in lines(results, series))
+            thin = tuple(line for one in shown for line in smoothed(target, results, one))
             points = tuple(part for series in shown for part in marks(target, series))
             if ours:
-                panels.append(Panel(panel, ours, points))
+                panels.append(Panel(panel, ours, thin, points))
         if panels:
             found[target] = Chart(tuple(panels), _switches(panels))
     return found
@@ -89,6 +74,7 @@ def _switches(panels: Iterable[Panel]) -> dict[str, str]:
         colours = {_colour(one.colours.train) for one in series if one.name == name}
         if any(one.name != name for one in series):
             switches[name] = colours.pop() if len(colours) == 1 else ""
+    switches |= {SMOOTHED: ""} if any(panel.smoothed for panel in panels) else {}
     return switches | ({REPORT: ""} if any(panel.marks for panel in panels) else {})
 
 
@@ -103,9 +89,12 @@ def as_plotly(panel: Panel) -> dict[str, Any]:
         if line.spread is not None:
             traces.append(_band(line, line.spread))
         traces.append(_curve(line))
+    traces += [_curve(line, thin=True) for line in panel.smoothed]
     traces += [_points(part) for part in panel.marks]
     low, high = _samples_range(panel)
     log = panel.definition.log
+    ends = [float(line.values[-1]) for line in panel.lines]
+    values = panel.definition.frame([*ends, *(v for part in panel.marks for v in part.values)])
     layout = {
         "xaxis": {
             "type": "log",
@@ -117,7 +106,7 @@ def as_plotly(panel: Panel) -> dict[str, Any]:
         "yaxis": {
             "title": {"text": panel.definition.unit, "standoff": 6},
             "type": "log" if log else "linear",
-            "range": _value_range(panel, low, high),
+            "range": [float(np.log10(value)) if log else float(value) for value in values],
             **({"dtick": 1, "exponentformat": "power"} if log else {}),
         },
         "margin": {"l": 64, "r": 12, "t": 30, "b": 44},
@@ -146,9 +135,11 @@ def _tags(line: Line) -> list[str]:
     return [line.split, line.series.name]
 
 
-def _curve(line: Line) -> dict[str, Any]:
-    style = {"color": _colour(line.series.colours.train), "dash": DASHES[line.split], "width": 2}
-    trace = _trace(line, f"{line.series.name}, {line.split}", _tags(line))
+def _curve(line: Line, thin: bool = False) -> dict[str, Any]:
+    colour, width = _colour(line.series.colours.train), 1 if thin else 2
+    style = {"color": colour, "dash": DASHES[line.split], "width": width}
+    name = f"{line.series.name}, {line.split}" + ", smoothed" * thin
+    trace = _trace(line, name, _tags(line) + [SMOOTHED] * thin)
     return trace | {"mode": "lines", "line": style}
 
 
@@ -184,16 +175,3 @@ def _samples_range(panel: Panel) -> tuple[float, float]:
     ours = [float(line.samples[-1]) for line in panel.lines]
     ends = [*ours, *(float(part.samples[-1]) for part in panel.marks)]
     return decade_below(min(ours) / 30), 1.3 * max(ends)
-
-
-def _value_range(panel: Panel, low: float, high: float) -> list[float]:
-    """What is visible between `low` and `high` samples, with a margin; log10 on a log axis."""
-    parts: list[Line | Marks] = [*panel.lines, *panel.marks]
-    values = np.concatenate(
-        [part.values[(part.samples >= low) & (part.samples <= high)] for part in parts]
-    )
-    values = values[np.isfinite(values)]
-    if panel.definition.log:
-        values = np.log10(values[values > 0])
-    margin = 0.05 * float(np.ptp(values)) or 1.0
-    return [float(values.min()) - margin, float(values.max()) + margin]

@@ -32,6 +32,8 @@ from vaelab.output.page.tabulating import (
     table_views,
     verdict_counts,
 )
+from vaelab.output.plots import PLOTS, SMOOTHED
+from vaelab.output.readings import COLUMNS, differences
 from vaelab.results.reader import Results, seed_mean
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import MEANINGLESS
@@ -89,6 +91,8 @@ def page_context(
         "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
         "headlines": headlines(results),
         "report_tag": charts.REPORT,
+        "smoothed_tag": SMOOTHED,
+        "seeds": len(results.seeds),
         "figures": figure_views(folder, drawn, rows),
         "tables": table_views(folder, rows),
         "walks": walks,
@@ -215,6 +219,8 @@ def figure_views(
     claims: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The figures of the catalogue in order, drawn or not."""
+    table = folder / CATALOGUE["table_curves"].files["csv"]
+    points = pd.read_csv(table) if table.is_file() else pd.DataFrame(columns=COLUMNS)
     return [
         {
             "id": item.anchor,
@@ -226,7 +232,7 @@ def figure_views(
             "alt": f"{item.title}. {item.caption}",
             "picture": media.picture(folder / item.files["png"]),
             "chart": drawn.get(item.target),
-            "ends": list(drawn[item.target].end_points()) if item.target in drawn else [],
+            "differences": differences(item.target, points) if item.target in PLOTS else [],
             "claims": resting_on(claims, item.label),
         }
         for item in figures()

@@ -11,14 +11,24 @@
 # directory.
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 # Snakemake sets the folder of a workflow that is a module in no other place.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
-# This workflow goes with its own sources, whatever else is installed.
-sys.path.insert(0, str(ROOT / "src"))
+if ROOT.is_dir():
+    # This workflow goes with its own sources, whatever else is installed.
+    sys.path.insert(0, str(ROOT / "src"))
+else:
+    # Deployed from the address of a repository, where Snakemake reads no more than rules: the
+    # package is the one installed, config/ a copy in the working directory.
+    ROOT = Path.cwd()
+    if find_spec("vaelab") is None:
+        raise WorkflowError(
+            "the package vaelab is not installed: pip install git+REPOSITORY@REVISION"
+        )
 
 from vaelab.data import DATASETS
 from vaelab.data.registry import DIGITS

@@ -31,10 +31,10 @@ def record(event: str | None = None, msg: object = "", **values: Any) -> logging
 
 
 def started(jobid: int, rule: str, log: Path | str = "", **wildcards: str) -> logging.LogRecord:
+    logs, output = [str(log)] if log else [], [f"{rule}.out (update)"]
     return record(
-        "job_info", jobid=jobid, rule_name=rule, wildcards=wildcards, output=[f"{rule}.out (update)"],
-        log=[str(log)] if log else [],
-    )  # fmt: skip
+        "job_info", jobid=jobid, rule_name=rule, wildcards=wildcards, output=output, log=logs
+    )
 
 
 def shown(renderable: object) -> str:

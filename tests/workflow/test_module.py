@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from workflow_project import Project, copy_project
+from workflow_project import Project, commit, copy_project
 
 RUNS = ("narrow-s0", "narrow-s1", "wide-s0", "wide-s1")
 
@@ -62,6 +64,29 @@ def test_figures_of_the_report_can_be_had_too(example: Project) -> None:
     assert plans["figure"].rules["vaelab_figure_04"] == 1
     # The quick preset has recipes of single runs, none of which are in this table.
     assert plans["table"].trained == set(RUNS)
+
+
+def test_deployed_from_a_repository_it_uses_the_copied_config(
+    vaelab: Project, tmp_path: Path
+) -> None:
+    """What `snakedeploy` makes: config and profiles are copies, the rules come from a commit."""
+    commit(vaelab.folder, "deployed", start=True)
+    for name in ("config", "profiles"):
+        shutil.copytree(vaelab.folder / name, tmp_path / name)
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text(f"""
+configfile: "config/config.yaml"
+module vaelab:
+    snakefile: gitfile("{vaelab.folder}", path="workflow/Snakefile", ref="HEAD")
+    config: config
+use rule * from vaelab
+""")
+    row = "mine\tbenchmark\talways\tmnist\t\tvae\tseparate\trelu\t50\t3\tbernoulli\t1\tnone\taevb"
+    with (tmp_path / "config/runs.tsv").open("a") as table:
+        table.write(f"{row}\tadagrad\t0.01\t100\tnormal\t1.2e8\t\t\n")
+    plan = Project(tmp_path).plan("figure_04", "models", "--config", "preset=smoke")
+    assert plan.rules["figure_04"] == 1
+    assert "mine-s0" in plan.trained
 
 
 def test_mistakes_are_named(example: Project) -> None:

@@ -47,19 +47,21 @@ class Chart:
 
 def charts(results: Results) -> dict[str, Chart]:
     """The interactive figures whose runs exist, by target."""
-    found = {}
-    for target, plot in plots.PLOTS.items():
-        panels = []
-        for panel in plot.panels:
-            shown = [series for series in panel.series if results.has(series.run)]
-            ours = tuple(line for series in shown for line in lines(results, series))
-            thin = tuple(line for one in shown for line in smoothed(target, results, one))
-            points = tuple(part for series in shown for part in marks(target, series))
-            if ours:
-                panels.append(Panel(panel, ours, thin, points))
-        if panels:
-            found[target] = Chart(tuple(panels), _switches(panels))
-    return found
+    found = {target: chart(results, target, plot.panels) for target, plot in plots.PLOTS.items()}
+    return {target: drawn for target, drawn in found.items() if drawn is not None}
+
+
+def chart(results: Results, target: str, definitions: Iterable[plots.Panel]) -> Chart | None:
+    """The panels with the runs that exist; None where there is nothing to draw."""
+    panels = []
+    for panel in definitions:
+        shown = [series for series in panel.series if results.has(series.run)]
+        ours = tuple(line for series in shown for line in lines(results, series))
+        thin = tuple(line for one in shown for line in smoothed(target, results, one))
+        points = tuple(part for series in shown for part in marks(target, series))
+        if ours:
+            panels.append(Panel(panel, ours, thin, points))
+    return Chart(tuple(panels), _switches(panels)) if panels else None
 
 
 def _switches(panels: Iterable[Panel]) -> dict[str, str]:

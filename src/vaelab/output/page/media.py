@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -53,12 +54,16 @@ def picture(png: Path) -> Picture | None:
     """
     if not png.is_file():
         return None
-    buffer = BytesIO()
     with Image.open(png) as image:
         pixels = image.convert("RGB")
     if png.with_suffix(".svg").is_file():
         flat = pixels.quantize(PLOT_COLOURS, dither=Image.Dither.NONE).convert("RGB")
-        flat.save(buffer, "WEBP", lossless=True, quality=60, method=4)
-    else:
-        pixels.save(buffer, "WEBP", quality=SHEET_QUALITY, method=4)
-    return Picture(data_uri(buffer.getvalue(), "image/webp"), *pixels.size)
+        return encoded(flat, lossless=True, quality=60)
+    return encoded(pixels, quality=SHEET_QUALITY)
+
+
+def encoded(image: Image.Image, **options: Any) -> Picture:
+    """An image as WebP, with options of Pillow's encoder."""
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", method=4, **options)
+    return Picture(data_uri(buffer.getvalue(), "image/webp"), *image.size)

@@ -23,7 +23,7 @@ from vaelab.original.errata import ERRATA, Erratum
 from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.style import DIGIT_COLOURS
 from vaelab.output.formatting import FILTERS
-from vaelab.output.page import charts, explorer, media, searching
+from vaelab.output.page import charts, explorer, media, other, searching
 from vaelab.output.page.accounting import RunRecord, all_provenance, cost, provenance
 from vaelab.output.page.tabulating import (
     claim_rows,
@@ -44,6 +44,7 @@ SECTIONS = (
     ("tables", "Tables"),
     ("search", "Search"),
     ("claims", "Claims"),
+    ("other", "Other runs"),
     ("explorer", "Explorer"),
     ("errata", "Errata"),
     ("cost", "Cost"),
@@ -83,9 +84,10 @@ def page_context(
     records = all_provenance(results, probes)
     rows = claim_rows(claims, other_claims)
     origin = provenance(records, config)
+    others = other.other_runs(results)
     return {
         "preset": results.preset,
-        "sections": SECTIONS,
+        "sections": [section for section in SECTIONS if others or section[0] != "other"],
         "banners": banners(results, records),
         "facts": facts(results, dict(origin["facts"])),
         "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
@@ -101,10 +103,11 @@ def page_context(
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
         "errata": errata_views(ERRATA, Evidence.load(results)),
+        "other": others,
         "explorer": explorer.explorer_data(results),
         "cost": cost(records, benchmarks),
         "provenance": origin,
-        "charts": chart_data(drawn, walks),
+        "charts": chart_data(drawn | {run.key: run.chart for run in others}, walks),
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
         "plotly": media.plotly_source(),

@@ -127,10 +127,10 @@ def _line(series: Series, split: str, seeds: Sequence[pd.Series]) -> Line:
 
 def marks(target: str, series: Series) -> Iterator[Marks]:
     """What was read off the report's curve of a series, a split at a time."""
+    if not series.reported:
+        return
     points = numbers.curves(int(target.removeprefix("figure_")))
-    points = points[
-        (points["series"] == series.run) & (points["quantity"] == (series.reported or None))
-    ]
+    points = points[(points["series"] == series.run) & (points["quantity"] == series.reported)]
     for split, part in points.groupby("split", sort=False):
         samples, values, errors = (part[name].to_numpy() for name in ("samples", "value", "error"))
         bound = (part["bound"] == "upper").to_numpy()

@@ -290,6 +290,20 @@ def claims(config: Config) -> None:
 
 @main.command()
 @configured
+def spread(config: Config) -> None:
+    """Print how much trainings of a network differ, by family, from the records (CSV)."""
+    import csv
+
+    from vaelab.original.claims import Evidence
+    from vaelab.original.spread import COLUMNS, recorded, rows
+
+    found = recorded(config.folder, Evidence.load(_results(config)).measures)
+    writer = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+    writer.writerows([COLUMNS, *rows(found, config.folder.name)])
+
+
+@main.command()
+@configured
 def review(config: Config) -> None:
     """Build the results page (index.html)."""
     from vaelab.output.page.collect import write_page

@@ -166,7 +166,7 @@ def claims() -> pd.DataFrame:
         ("C1", "ELBO rises with d", "holds", {"d = 3": -121.5}, "Figure 1", 1.25, "figure_01"),
         ("C2", "Frey Face too", "fails", {}, "Figure 2", -3.5, "figure_02"),
         ("C10", HOSTILE, "not evaluated", {}, "text", np.nan, ""),
-        ("C34", "equal times", "fails", {"minutes": 2.5}, "Table 1", -0.1, "table_1"),
+        ("C34", "equal times", "fails", {"minutes": [2.5, 0.25]}, "Table 1", -0.1, "table_1"),
     ]
     return pd.DataFrame(
         [
@@ -177,7 +177,9 @@ def claims() -> pd.DataFrame:
                 "numbers": json.dumps(numbers),
                 "where": where,
                 "margin": margin,
-                "uncertainty": "2 SE 0.5 nats" if verdict == "holds" else np.nan,
+                "tag": "ours" if id == "C2" else "report",
+                "same_as": "",
+                "uncertainty": "SE 0.5 nats" if verdict == "holds" else np.nan,
                 "threshold": "each step above 2 SE",
                 "reason": f"Decided by {id}.",
                 "section": "2.1",

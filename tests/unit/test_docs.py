@@ -129,11 +129,17 @@ def test_headline_numbers_are_those_of_the_tables(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_headline_verdicts_are_those_of_the_claims(preset: str) -> None:
-    verdicts = [row["verdict"] for row in read_csv(f"results/{preset}/claims.csv")]
-    hold, fail = verdicts.count("holds"), verdicts.count("fails")
-    (row,) = (row for row in rows(README, "the report's 54 claims") if f"`{preset}`" in row[0])
-    assert [int(cell) for cell in row[1:]] == [hold, fail, len(verdicts) - hold - fail]
-    assert f"| `{preset}` | {hold} | {fail} |" in (ROOT / "docs/search-and-claims.md").read_text()
+    claims = read_csv(f"results/{preset}/claims.csv")
+    # What the report itself says; a repetition counts once.
+    said = [row["verdict"] for row in claims if row["tag"] == "report" and not row["same_as"]]
+    hold, fail = said.count("holds"), said.count("fails")
+    header = f"what the report says, {len(said)} statements"
+    (row,) = (row for row in rows(README, header) if f"`{preset}`" in row[0])
+    counts = [hold, fail, len(said) - hold - fail]
+    assert [int(cell) for cell in row[1:]] == counts
+    line = " | ".join(map(str, counts))
+    assert f"| `{preset}` | {line} |" in (ROOT / "docs/search-and-claims.md").read_text()
+    assert f"{hold} of the {len(said)} sentences that the report says hold" in RESULTS
 
 
 def test_the_packages_and_their_order_are_those_of_the_import_contract() -> None:
@@ -158,17 +164,17 @@ def test_the_number_of_claims_is_right() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for count in re.findall(r"(\d+)\s+(?:claims\b|statements in code)", text):
-            # "36 of the 54 claims hold", "33 claims hold"
-            assert int(count) == len(CLAIMS) or f"{count} claims hold" in text.replace("\n", " ")
+            assert int(count) == len(CLAIMS)
 
 
 def test_the_results_page_explains_each_claim_that_does_not_hold() -> None:
     section = RESULTS.partition("## Modern recipe")[2].partition("\n## ")[0]
     claims = read_csv("results/modern/claims.csv")
-    for heading, verdict in (("### What fails", "fails"), ("### What is open", "not evaluated")):
+    failed = [row["id"] for row in claims if row["verdict"] == "fails"]
+    left_open = [row["id"] for row in claims if row["verdict"] not in ("holds", "fails")]
+    for heading, ids in (("### What fails", failed), ("### What is open", left_open)):
         table = section.partition(heading)[2]
-        shown = [row[0] for row in rows(table, "id | the claim")]
-        assert shown == [row["id"] for row in claims if row["verdict"] == verdict]
+        assert [row[0] for row in rows(table, "id | the claim")] == ids
 
 
 @pytest.mark.parametrize(

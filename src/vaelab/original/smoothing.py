@@ -8,14 +8,59 @@ Early in a training, where the loss falls fast, such a mean lies well above the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Values: TypeAlias = npt.NDArray[np.float64]
 
 MNIST_EPOCH = 60_000
+# The report's curves start after one of 2000 epochs; ours start after the same share.
+FIRST_EPOCH = 1 / 2000
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over training: `samples` ascending, both (T,)."""
+
+    samples: Values
+    values: Values
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, column: str) -> Curve:
+        """A column of a table with a column `samples`."""
+        return cls(frame["samples"].to_numpy(float), frame[column].to_numpy(float))
+
+    def at(self, share: float) -> float:
+        """The value after a share of the training: linear between points, constant outside."""
+        return float(np.interp(share * self.samples[-1], self.samples, self.values))
+
+    @property
+    def first(self) -> float:
+        """Where the report's curve would start in this budget."""
+        return self.at(FIRST_EPOCH)
+
+    @property
+    def last(self) -> float:
+        """The last value."""
+        return float(self.values[-1])
+
+    @property
+    def later(self) -> Values:
+        """The values from the first one that the report would have on."""
+        kept = self.values[self.samples > FIRST_EPOCH * self.samples[-1]]
+        return np.array([self.first, *kept])
+
+    def smoothed(self, share: float) -> Curve:
+        """Trailing means over a share of the training."""
+        after = self.samples - share * self.samples[-1]
+        starts = np.searchsorted(self.samples, after, side="right")
+        means = [self.values[a : i + 1].mean() for i, a in enumerate(starts)]
+        return Curve(self.samples, np.array(means))
 
 
 @dataclass(frozen=True)

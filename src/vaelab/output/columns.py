@@ -80,6 +80,7 @@ COLUMNS: dict[str, Column] = {
     # Claims
     "id": Column("", kind="text"),
     "statement": Column("claim", kind="text"),
+    "tag": Column("whose", kind="text"),
     "verdict": Column("verdict", kind="text"),
     "where": Column("rests on", kind="text"),
     "reason": Column("evidence", kind="text"),

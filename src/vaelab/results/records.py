@@ -47,6 +47,7 @@ class FlatSpec(TypedDict, total=False):
     """A run's specification as the files have it: the fields of `RunSpec.flat`."""
 
     dataset: str
+    train_subset: int | None
     model: str
     hidden: list[int]
     latent_dim: int

@@ -39,9 +39,11 @@ class ModelPart(Part):
 
     Attributes:
         absent: the flat fields that the family lacks, with what the flat form says instead.
+        report_init: the initial weights in the report's recipe.
     """
 
     absent: ClassVar[Mapping[str, Any]] = {}
+    report_init: ClassVar[str] = "normal"
 
     latent_dim: int = Field(ge=1, description="Latent dimensions; for the VQ-VAE the code length.")
 
@@ -94,6 +96,7 @@ class VqVaePart(ModelPart):
         "likelihood": "mse",
         "condition": "none",
     }
+    report_init = "default"
 
     codebook_size: int = Field(ge=2, description="Codes of the VQ-VAE, else 0.")
 

@@ -188,7 +188,9 @@ def test_full_size_decoders_and_the_library_leave_room(page: Node, tmp_path: Pat
 
 def test_scorecard_counts_verdicts(page: Node) -> None:
     cards = [card.text() for card in page.one("section", id="summary").all("div", class_="card")]
-    assert cards[0].startswith("Claims 1 of 4 hold 2 fail, 1 not evaluated.")
+    assert cards[0].startswith(
+        "What the report claims 1 of 3 hold 1 fail, 1 not evaluated. 1 more are implied, ours or"
+    )
 
 
 def test_scorecard_compares_train_elbo_with_the_report(page: Node, tmp_path: Path) -> None:
@@ -239,11 +241,13 @@ def test_claims_show_verdict_evidence_and_where(page: Node) -> None:
     first, second, hostile, last = page.one("tbody", id="claim-rows").all("tr")
     assert first.attributes["data-verdict"] == "holds"
     assert first.text() == (
-        "C1 ELBO rises with d each step above 2 SE holds Decided by C1. Noise: 2 SE 0.5 nats. "
+        "C1 ELBO rises with d each step above 2 SE holds Decided by C1. Noise: SE 0.5 nats. "
         "1 number d = 3 −121.5 Figure 1"
     )
     assert first.all("a")[0].attributes["href"] == "#figure-1"
     assert "Noise" not in second.text()
+    assert "Ours, not the report’s." in second.text()
+    assert "minutes 2.5 ± 0.25" in last.text()
     assert not hostile.all("a")
     assert last.one("span", class_="verdict").has("class_", "fails")
 

@@ -1,120 +1,104 @@
-"""What claims may look at: the runs' results and measures.json, as quantities with errors.
+"""What claims may look at: the runs' results and measures.json, as estimates with errors.
 
-Everything absent raises NotEvaluated with a message that names it, so that a judge can ask
-for what it needs without checking first.
+Everything absent raises NotEvaluated with a message that names it, so that a claim can ask for
+what it needs without checking first. What it asked for is logged: these are the numbers and the
+runs that the verdict rests on.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
+import pandas as pd
 
-from vaelab.original.claims.judgement import ASSUMED, ASSUMED_FREY, NotEvaluated, Quantity, Spread
+from vaelab.original.claims.judgement import Estimate, NotComparable, NotEvaluated, Verdict
+from vaelab.original.smoothing import MNIST_EPOCH, Curve
+from vaelab.original.spread import EXACT, Spreads, family, measured, scale, table
 from vaelab.results.reader import PROBE, Results, grouped
-from vaelab.results.records import Decisions, Loss, LossError, Measures, Metrics, Reference, Split
-from vaelab.search.algorithm import Architecture, Measurement, architecture_of
+from vaelab.results.records import Decisions, Measures, Metrics, Reference, Split
+from vaelab.search.algorithm import Architecture, architecture_of, brackets
+from vaelab.settings.spec import MODEL_PARTS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
 MEASURES_FILE = "measures.json"
-# Training images in one of the report's epochs, where its curves start.
-EPOCH = 60_000
+# Fewest degrees of freedom with which a preset's own seeds replace the package's table.
+OWN_DF = 2
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A quantity over training: `samples` ascending, both (T,)."""
-
-    samples: np.ndarray
-    values: np.ndarray
-
-    def at(self, samples: float) -> float:
-        """The value at a number of samples, interpolated linearly, constant outside."""
-        return float(np.interp(samples, self.samples, self.values))
-
-    @property
-    def end(self) -> float:
-        """Samples of the last point."""
-        return float(self.samples[-1])
-
-    @property
-    def last(self) -> float:
-        """The last value."""
-        return float(self.values[-1])
-
-    def since(self, samples: float) -> Curve:
-        """The curve from a number of samples on, starting with the value there."""
-        later = self.samples > samples
-        return Curve(
-            np.concatenate([[samples], self.samples[later]]),
-            np.concatenate([[self.at(samples)], self.values[later]]),
-        )
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """Results of one preset.
+    """Results of one preset, and a log of what was asked for.
 
-    Attributes:
+    Args:
         results: the runs.
         measures: the content of measures.json; empty before it is written.
+
+    Attributes:
+        numbers: what was asked for, by name.
+        runs: whose results were asked for, in order.
+        notes: sentences for the reason.
+        incomparable: verdicts that recipe or budget forbid, each with its reason.
     """
 
-    results: Results
-    measures: Measures = field(default_factory=Measures)
+    def __init__(self, results: Results, measures: Measures | None = None) -> None:
+        self.results = results
+        self.measures = measures or Measures()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was asked for."""
+        self.numbers: dict[str, Estimate] = {}
+        self.runs: dict[str, None] = {}
+        self.notes: list[str] = []
+        self.incomparable: dict[Verdict, str] = {}
 
     @classmethod
     def load(cls, results: Results) -> Evidence:
         """With the measures that lie beside the runs, if any."""
         path = results.folder / MEASURES_FILE
-        return cls(results, cast(Measures, read_json(path)) if path.is_file() else Measures())
+        return cls(results, cast(Measures, read_json(path)) if path.is_file() else None)
 
     # Numbers of runs ---------------------------------------------------------------------
 
-    def metrics(self, name: str) -> list[Metrics]:
-        """metrics.json of every seed of a run."""
-        metrics = self.results.metrics(name) if self.results.has(name) else []
-        if not metrics:
+    def seeds(self, name: str) -> list[Metrics]:
+        """metrics.json of every seed of a run, those beyond the preset's own included."""
+        found = self.results.recorded(name) if self.results.has(name) else []
+        if not found:
             raise NotEvaluated(f"Run {name} was not trained")
-        return metrics
+        self.runs[name] = None
+        return found
 
-    def quantity(self, name: str, split: Split, loss: Loss | LossError) -> Quantity:
-        """A loss of metrics.json."""
-        return self._quantity(name, f"{split}.{loss}", self._losses(name, split, loss))
+    def loss(self, name: str, key: str) -> Estimate:
+        """A loss of metrics.json: "test recon", or "gap recon" for test minus train."""
+        return self._estimate(name, key, [_loss(name, seed, key) for seed in self.seeds(name)])
 
-    def quantities(self, runs: Mapping[str, str], split: Split, loss: Loss) -> dict[str, Quantity]:
+    def losses(self, names: Iterable[str], key: str) -> dict[str, Estimate]:
         """The same loss of several runs, by label."""
-        return {label: self.quantity(name, split, loss) for label, name in runs.items()}
+        return {self.label(name): self.loss(name, key) for name in names}
 
-    def gap(self, name: str, key: Loss) -> Quantity:
-        """Test minus train of one run, seed by seed."""
-        pairs = zip(self._losses(name, "test", key), self._losses(name, "train", key), strict=True)
-        return self._quantity(name, key, [test - train for test, train in pairs])
-
-    def _losses(self, name: str, split: Split, loss: Loss | LossError) -> list[float]:
-        """A loss of every seed."""
-        metrics = self.metrics(name)
-        if any(loss not in seed[split] for seed in metrics):
-            raise NotEvaluated(f"metrics.json of run {name} has no {split}.{loss}")
-        return [float(cast(dict[str, float], seed[split])[loss]) for seed in metrics]
-
-    def measure(self, name: str, key: str) -> Quantity:
-        """A number of measures.json for a run."""
-        self.metrics(name)
+    def measure(self, name: str, key: str, factor: float = 1.0) -> Estimate:
+        """A number of measures.json for a run, times a factor."""
+        self.seeds(name)
         seeds = self.measures.get("runs", {}).get(name, [])
         if not seeds or any(key not in seed for seed in seeds):
             raise NotEvaluated(f"{MEASURES_FILE} has no {key} of run {name}")
-        return self._quantity(name, key.removesuffix("_uniform"), [seed[key] for seed in seeds])
+        return self._estimate(name, key, [seed[key] for seed in seeds], factor=factor)
 
-    def measured(self, runs: Mapping[str, str], key: str) -> dict[str, Quantity]:
+    def measured(self, names: Iterable[str], key: str, factor: float = 1.0) -> dict[str, Estimate]:
         """The same number of measures.json for several runs, by label."""
-        return {label: self.measure(name, key) for label, name in runs.items()}
+        return {self.label(name): self.measure(name, key, factor) for name in names}
+
+    def beside(self, names: Iterable[str], *keys: str) -> None:
+        """Log numbers of measures.json that decide nothing, where there are any."""
+        names = list(names)
+        for key in keys:
+            with suppress(NotEvaluated):
+                self.measured(names, key)
 
     def reference(self, key: str) -> Any:
         """A number of measures.json about the real images."""
@@ -123,61 +107,98 @@ class Evidence:
             raise NotEvaluated(f"{MEASURES_FILE} has no {key} of the real images")
         return found[key]  # type: ignore[literal-required]
 
-    def _quantity(self, name: str, path: str, values: list[float]) -> Quantity:
+    def number(self, name: str, value: Estimate | float) -> Estimate:
+        """Log a number that was computed or is exact."""
+        self.numbers[name] = value if isinstance(value, Estimate) else Estimate(value)
+        return self.numbers[name]
+
+    def label(self, name: str) -> str:
+        """What a reader calls a run: [500, 3] for an architecture."""
+        return brackets(architecture_of(name)) if name.startswith(PROBE) else name
+
+    def _estimate(
+        self,
+        name: str,
+        what: str,
+        values: list[float],
+        quantity: str = "",
+        factor: float = 1.0,
+        level: float = 0.0,
+    ) -> Estimate:
+        """Mean over seeds, with the spread of a quantity, by default the number's own."""
         if not all(map(math.isfinite, values)):
-            raise NotEvaluated(f"{path} of run {name} is not finite: the training diverged")
-        spread = ASSUMED.get(path.rsplit(".", 1)[-1], Spread())
-        return Quantity.of(values, ASSUMED_FREY if name.startswith("frey_") else spread)
+            raise NotEvaluated(f"{what} of run {name} is not finite: the training diverged")
+        quantity = quantity or what.removesuffix("_uniform")
+        kind = family(self.results.metrics(name)[0]["spec"])
+        choices = ((kind, quantity), ("wide", quantity))
+        known = (s[c] for c in choices for s in self._spreads if c in s)
+        spread = EXACT.get(quantity) or next(known, None)
+        if spread is None:
+            raise NotEvaluated(f"Nothing is known of the spread of {quantity}")
+        sd = spread.sd * scale(quantity, level or sum(values) / len(values))
+        seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}"
+        source = f"{self.label(name)}: {seeds}, SD from {spread.source}" if sd else ""
+        estimate = Estimate.over(values, sd, spread.df, source) * factor
+        return self.number(f"{what}, {self.label(name)}", estimate)
+
+    @cached_property
+    def _spreads(self) -> tuple[Spreads, Spreads]:
+        """What this preset's own seeds say, where they are several, and the package's table."""
+        results, names = self.results, [*self.results.alias, *self.architectures.values()]
+        runs = {name: results.recorded(name) for name in names if results.has(name)}
+        several = {name: seeds for name, seeds in runs.items() if len(seeds) > 1}
+        own = measured(several, self.measures.get("runs", {}))
+        return {key: s for key, s in own.items() if s.df >= OWN_DF}, table()
 
     # Curves ------------------------------------------------------------------------------
 
     def curves(self, name: str, column: str) -> list[Curve]:
         """A column of history.csv over training, one curve per seed."""
-        self.metrics(name)
-        curves = []
-        for frame in self._read(self.results.history, name, "history.csv"):
-            if column not in frame:
-                raise NotEvaluated(f"history.csv of run {name} has no column {column}")
-            curves.append(Curve(frame["samples"].to_numpy(float), frame[column].to_numpy(float)))
-        return curves
+        frames = self._frames(self.results.history, name, "history.csv")
+        if any(column not in frame for frame in frames):
+            raise NotEvaluated(f"history.csv of run {name} has no column {column}")
+        return [Curve.of(frame, column) for frame in frames]
 
-    def curves_from_first_epoch(self, name: str, column: str) -> list[Curve]:
-        """The same from the end of the first epoch on, where the report's curves start."""
-        curves = self.curves(name, column)
-        if any(curve.end <= EPOCH for curve in curves):
-            raise NotEvaluated(f"Run {name} was trained for no more than one epoch")
-        return [curve.since(EPOCH) for curve in curves]
+    def over_curves(
+        self, name: str, column: str, what: str, value: Callable[[Curve], float], level: float = 0.0
+    ) -> Estimate:
+        """A number of each seed's curve, with the spread of the curve's own loss.
 
-    def likelihood_curves(self, name: str, split: str, estimator: str) -> list[Curve]:
-        """Estimated mean log p(x) over training, nats, one curve per seed."""
-        self.metrics(name)
-        curves = []
-        for frame in self._read(self.results.likelihood, name, "likelihood.csv"):
-            rows = frame[(frame["split"] == split) & (frame["estimator"] == estimator)]
-            if rows.empty:
-                raise NotEvaluated(
-                    f"likelihood.csv of run {name} has no {estimator} estimate on {split} images"
-                )
-            rows = rows.sort_values("samples")
-            curves.append(Curve(rows["samples"].to_numpy(float), rows["nats"].to_numpy(float)))
-        return curves
+        Seeds are compared at one point with themselves at another, so the spread of the loss is
+        an upper bound. `level` is what a relative spread is a share of: 100 for numbers in %.
+        """
+        values = [value(curve) for curve in self.curves(name, column)]
+        return self._estimate(name, what, values, column.replace("_", " ", 1), level=level)
 
-    def likelihood_final(self, name: str, split: str, estimator: str) -> Quantity:
+    def change(self, name: str, column: str) -> Estimate:
+        """End of training minus what the report's first epoch is in this budget."""
+        what = f"change of {column.replace('_', ' ', 1)}"
+        return self.over_curves(name, column, what, lambda c: c.last - c.first)
+
+    def likelihood(
+        self, name: str, split: Split, what: str, value: Callable[[Curve], float]
+    ) -> Estimate:
+        """A number of each seed's curve of log p(x), nats, which scatters as the ELBO does."""
+        values = [value(curve) for curve in self.likelihood_curves(name, split)]
+        return self._estimate(name, f"{what} {split}", values, "test neg_elbo")
+
+    def likelihood_curves(self, name: str, split: Split) -> list[Curve]:
+        """Mean log p(x) over training by importance sampling, nats, one curve per seed."""
+        frames = self._frames(self.results.likelihood, name, "likelihood.csv")
+        chosen = [_rows(name, "likelihood.csv", f, split, "importance") for f in frames]
+        return [Curve.of(frame.sort_values("samples"), "nats") for frame in chosen]
+
+    def likelihood_final(self, name: str, split: Split, estimator: str) -> Estimate:
         """Estimated mean log p(x) at the end of training, nats."""
-        self.metrics(name)
-        values = []
-        for frame in self._read(self.results.likelihood_final, name, "likelihood_final.csv"):
-            rows = frame[(frame["split"] == split) & (frame["estimator"] == estimator)]
-            if rows.empty:
-                raise NotEvaluated(
-                    f"likelihood_final.csv of run {name} has no {estimator} estimate on "
-                    f"{split} images"
-                )
-            values.append(float(rows["nats"].iloc[0]))
-        return self._quantity(name, "log_likelihood", values)
+        frames = self._frames(self.results.likelihood_final, name, "likelihood_final.csv")
+        chosen = [_rows(name, "likelihood_final.csv", f, split, estimator) for f in frames]
+        values = [float(frame["nats"].iloc[0]) for frame in chosen]
+        return self._estimate(name, f"{estimator} {split}", values, "test neg_elbo")
 
-    @staticmethod
-    def _read(reader: Any, name: str, file: str) -> Any:
+    def _frames(
+        self, reader: Callable[[str], list[pd.DataFrame]], name: str, file: str
+    ) -> list[pd.DataFrame]:
+        self.seeds(name)
         try:
             return reader(name)
         except VaelabError as error:
@@ -193,16 +214,6 @@ class Evidence:
             names |= {probe["run"] for probe in search["probes"]} | {*search["wasted"]}
         return {architecture_of(name): name for name in sorted(names) if self.results.has(name)}
 
-    def measurements(self) -> dict[Architecture, Measurement]:
-        """Training losses of all trained architectures, the data that the report judges by."""
-        found = {
-            a: Measurement.from_metrics(self.metrics(name), "train")
-            for a, name in self.architectures.items()
-        }
-        if not found:
-            raise NotEvaluated("No architecture was trained")
-        return found
-
     @property
     def decisions(self) -> Decisions:
         """The log of the search."""
@@ -211,38 +222,103 @@ class Evidence:
             raise NotEvaluated("The search for the minimal architecture has not run")
         return decisions
 
-    # Provenance --------------------------------------------------------------------------
+    @property
+    def answer(self) -> Architecture:
+        """The architecture that the search ended with."""
+        found = self.decisions["answer"].get("architecture")
+        if not found:
+            raise NotEvaluated("The search ended without an architecture")
+        return tuple(found)
+
+    # What forbids a comparison -------------------------------------------------------------
 
     def require_real_faces(self, names: Iterable[str]) -> None:
         """Claims about Frey Face cannot rest on the synthetic stand-in."""
         names = list(names)
         for name in names:
-            self.metrics(name)
+            self.seeds(name)
         if self.results.synthetic(names):
             raise NotEvaluated(
                 "Trained on synthetic faces: the Frey Face data was not at hand, and this claim "
                 "is about it"
             )
 
-    def recipe(self, names: Iterable[str]) -> str:
+    def forbid(self, verdict: Verdict, reason: str) -> None:
+        """This verdict would say nothing about the report, for a reason."""
+        self.incomparable[verdict] = reason
+
+    def forbid_short(self, names: Iterable[str], verdict: Verdict, why: str) -> None:
+        """Forbid a verdict if a run made less than half the report's passes over its data."""
+        for name in names:
+            seed = self.seeds(name)[0]
+            samples, images = _the_report_s_training(name, seed)
+            if seed["samples"] < samples / 2:
+                self.forbid(
+                    verdict,
+                    f"{why}: {self.label(name)} saw its images {seed['samples'] / images:.0f} "
+                    f"times, the report's {samples / images:.0f} times",
+                )
+
+    def require_the_report_s_training(self, names: Iterable[str], why: str) -> None:
+        """Refuse a comparison unless recipe and budget are the report's."""
+        for name in names:
+            seed = self.seeds(name)[0]
+            share = seed["samples"] / _the_report_s_training(name, seed)[0]
+            if not _as_printed(seed) or share < 0.5:
+                recipe = "the report's" if _as_printed(seed) else "another"
+                raise NotComparable(
+                    f"{why}; here {self.label(name)} was trained by {recipe} recipe with "
+                    f"{100.0 * share:.3g} % of the report's samples"
+                )
+
+    def recipe(self) -> str:
         """How the runs behind a verdict were trained, in a sentence.
 
         Some of the report's conclusions, those about depth above all, are properties of its
         recipe: N(0, 0.01) for every weight and a constant rate.
         """
         recipes: dict[str, None] = {}
-        for name in names:
-            for metrics in self.metrics(name):
-                spec = metrics["spec"]
-                as_printed = spec["schedule"] == "constant" and (
-                    spec["init"] == "normal" or spec["model"] == "vqvae"
-                )
-                whose = "the report's" if as_printed else "the modern"
+        for name in self.runs:
+            for seed in self.seeds(name):
+                spec = seed["spec"]
+                whose = "the report's" if _as_printed(seed) else "the modern"
                 start = "N(0, 0.01)" if spec["init"] == "normal" else "fan-in"
-                optimizer = spec["optimizer"].capitalize()
                 rate = json.dumps(spec["learning_rate"])
                 recipes[
-                    f"{whose} recipe ({optimizer} {rate}, {start} initialisation, "
-                    f"{grouped(metrics['samples'])} samples)"
+                    f"{whose} recipe ({spec['optimizer'].capitalize()} {rate}, {start} "
+                    f"initialisation, {grouped(seed['samples'])} samples)"
                 ] = None
         return f"Judged under {' and '.join(recipes)}."
+
+
+def _loss(name: str, metrics: Metrics, key: str) -> float:
+    split, loss = key.split(" ")
+    if split == "gap":
+        return _loss(name, metrics, f"test {loss}") - _loss(name, metrics, f"train {loss}")
+    losses = cast(dict[str, dict[str, float]], metrics)[split]
+    if loss not in losses:
+        raise NotEvaluated(f"metrics.json of run {name} has no {key}")
+    return float(losses[loss])
+
+
+def _rows(name: str, file: str, frame: pd.DataFrame, split: str, estimator: str) -> pd.DataFrame:
+    rows = frame[(frame["split"] == split) & (frame["estimator"] == estimator)]
+    if rows.empty:
+        raise NotEvaluated(f"{file} of run {name} has no {estimator} estimate on {split} images")
+    return rows
+
+
+def _as_printed(metrics: Metrics) -> bool:
+    """Whether a run was trained by the report's recipe."""
+    spec = metrics["spec"]
+    part = MODEL_PARTS[spec["model"]]
+    return spec["schedule"] == "constant" and spec["init"] == part.report_init
+
+
+def _the_report_s_training(name: str, metrics: Metrics) -> tuple[float, int]:
+    """The report's training samples for a run, and its training images."""
+    spec = metrics["spec"]
+    if spec.get("dataset", "mnist") == "frey":
+        return 1.565e6, 1565
+    subset = spec.get("train_subset", 0) or 0
+    return (6e7 if subset or name.startswith(PROBE) else 1.2e8), subset or MNIST_EPOCH

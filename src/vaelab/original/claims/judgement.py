@@ -1,187 +1,165 @@
-"""Verdicts: quantities with standard errors, checks with margins, and what follows from them.
+"""Verdicts: estimates with standard errors, conditions on them, and what follows.
 
-A comparison that a claim states strictly ("lower than") has to hold by two standard errors of
-the difference. With several seeds the standard error is that of their mean; with a single
-run it is the assumed spread of one training, listed in `ASSUMED`. A condition that already
-contains its tolerance ("at most 1 nat above") is compared as it stands.
+A condition is met, not met, or left open by the noise. A claim `holds` if all its conditions are
+met, `fails` if one is certainly not, and is `undecided` otherwise. "Certain" means: a one-sided
+t-test at the level `LEVEL`, after Holm's correction over all claims with noise (`holm`), and after
+Bonferroni's over the conditions of a claim. So the condition that decides is the least certain one,
+whatever units the others have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal
 
-from vaelab.search.noise import Noise
+import numpy as np
+from scipy.stats import t as student
 
-Verdict = Literal["holds", "fails", "not evaluated"]
-
-STANDARD_ERRORS = 2.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Standard deviation over trainings that is assumed where there is one seed."""
-
-    absolute: float = 0.0
-    relative: float = 0.0
-
-
-# By the last part of a metric's name. For recon and kl the same numbers as in the search; for fid,
-# sharpness, confidence and aggregate_kl the scatter of ten networks [500, 251 ... 500, 3] of
-# `quick`, which differ in little but luck; for the rest a rough scale.
-ASSUMED: Mapping[str, Spread] = {
-    "recon": Spread(absolute=Noise().recon),
-    "neg_elbo": Spread(absolute=Noise().recon),
-    "objective": Spread(absolute=Noise().recon),
-    "kl": Spread(absolute=Noise().kl),
-    "mse": Spread(relative=0.01),
-    "log_likelihood": Spread(absolute=Noise().recon),
-    "fid": Spread(relative=0.06),
-    "sharpness": Spread(relative=0.02),
-    "pixel_variance": Spread(relative=0.01),
-    "confidence": Spread(absolute=0.01),
-    "label_agreement": Spread(absolute=0.01),
-    "knn_accuracy": Spread(absolute=0.01),
-    "z_to_label_accuracy": Spread(absolute=0.01),
-    "aggregate_kl": Spread(relative=0.3),
-}
-# One run on Frey Face: its few images and unbounded densities spread much wider, nats.
-ASSUMED_FREY = Spread(absolute=5.0)
+Verdict = Literal["holds", "fails", "undecided", "not comparable", "not evaluated"]
+VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "not comparable", "not evaluated")
+# Probability of any wrong verdict among the claims of a preset, by the noise that is known.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A number with its standard error.
+class Estimate:
+    """A number with its standard error, 0 if it is exact.
 
     Attributes:
-        mean: mean over seeds.
-        se: standard error of the mean; assumed, where there is one seed.
-        seeds: number of seeds.
+        mean: the number.
+        se: its standard error over trainings.
+        df: degrees of freedom of the standard deviation behind `se`.
+        sources: where that standard deviation comes from.
     """
 
     mean: float
-    se: float
-    seeds: int
+    se: float = 0.0
+    df: float = math.inf
+    sources: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, values: Sequence[float], spread: Spread | None = None) -> Quantity:
-        """From one value per seed; `spread` counts only when there is a single one."""
-        mean = fmean(values)
-        if len(values) > 1:
-            return cls(mean, stdev(values) / len(values) ** 0.5, len(values))
-        spread = spread or Spread()
-        return cls(mean, max(spread.absolute, spread.relative * abs(mean)), 1)
+    def over(
+        cls, values: Sequence[float], sd: float = 0.0, df: float = math.inf, source: str = ""
+    ) -> Estimate:
+        """Mean of one value per seed; `sd` is that of one training, with `df`."""
+        sources = frozenset({source} if source else ())
+        return cls(fmean(values), sd / len(values) ** 0.5, df, sources)
 
-    def __neg__(self) -> Quantity:
-        return Quantity(-self.mean, self.se, self.seeds)
+    def __neg__(self) -> Estimate:
+        return self * -1.0
 
-    def __add__(self, other: Quantity | float) -> Quantity:
-        """Sum of independent quantities, or of a quantity and an exact number."""
-        if not isinstance(other, Quantity):
-            return Quantity(self.mean + other, self.se, self.seeds)
-        se = (self.se**2 + other.se**2) ** 0.5
-        return Quantity(self.mean + other.mean, se, min(self.seeds, other.seeds))
+    def __add__(self, other: Estimate | float) -> Estimate:
+        """Sum of independent estimates. The fewer degrees of freedom count: they may be shared."""
+        if not isinstance(other, Estimate):
+            return replace(self, mean=self.mean + other)
+        noisy = [e for e in (self, other) if e.se > 0.0]
+        return Estimate(
+            self.mean + other.mean,
+            math.hypot(self.se, other.se),
+            min((e.df for e in noisy), default=math.inf),
+            self.sources | other.sources,
+        )
 
-    def __sub__(self, other: Quantity | float) -> Quantity:
+    def __sub__(self, other: Estimate | float) -> Estimate:
         return self + (-other)
 
-    def __mul__(self, factor: float) -> Quantity:
-        return Quantity(self.mean * factor, self.se * abs(factor), self.seeds)
+    def __mul__(self, factor: float) -> Estimate:
+        return replace(self, mean=self.mean * factor, se=self.se * abs(factor))
+
+    def percent_above(self, base: Estimate) -> Estimate:
+        """100 (self / base - 1)."""
+        ratio = self.mean / base.mean
+        return (self - base * ratio) * (100.0 / base.mean) + 100.0 * (ratio - 1.0)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of a claim.
+    """A condition and how certain it is.
 
     Attributes:
         what: the condition in words.
-        margin: signed distance from the least that satisfies it; it holds from 0 up.
-        unit: unit of the margin.
-        uncertainty: the noise behind the margin, in words; empty for exact facts.
-        allowance: noise that was taken off the margin.
-        strict: whether a margin of exactly 0 is not enough.
+        margin: distance from the threshold in standard errors, positive if the condition is met;
+            infinite for exact numbers.
+        p: p-value against "not met"; small if the condition is certainly met.
+        q: p-value against "met"; small if it is certainly not met.
+        slack: the distance in its own unit, with its error.
+        unit: that unit.
     """
 
     what: str
     margin: float
+    p: float
+    q: float
+    slack: Estimate | None = None
     unit: str = ""
-    uncertainty: str = ""
-    allowance: float = 0.0
-    strict: bool = False
 
     @property
-    def holds(self) -> bool:
-        """Whether the condition is met."""
-        return self.margin > 0.0 if self.strict else self.margin >= 0.0
-
-    @property
-    def blurred(self) -> bool:
-        """Failed, but only because the difference is within its noise."""
-        return not self.holds and self.margin + self.allowance > 0.0
+    def noisy(self) -> bool:
+        """Whether a repeat could come out differently."""
+        return math.isfinite(self.margin)
 
 
-def clearly_above(
-    what: str,
-    high: Quantity,
-    low: Quantity | float,
-    unit: str = "",
-) -> Check:
-    """`high` exceeds `low` by more than two standard errors of the difference.
+def above(what: str, high: Estimate, low: Estimate | float, unit: str = "") -> Check:
+    """The condition that `high` exceeds `low`."""
+    slack = high - low
+    if slack.se == 0.0:
+        met = slack.mean > 0.0
+        return Check(what, math.inf if met else -math.inf, 1.0 - met, float(met), slack, unit)
+    margin = slack.mean / slack.se
+    p, q = float(student.sf(margin, slack.df)), float(student.cdf(margin, slack.df))
+    return Check(what, margin, p, q, slack, unit)
 
-    With the unit "%" the margin is relative to `low`: for distances and energies, whose own
-    units say nothing.
+
+def below(what: str, low: Estimate, high: Estimate | float, unit: str = "") -> Check:
+    """The condition that `low` is below `high`."""
+    return above(what, -low, -high, unit)
+
+
+def rising(what: str, values: Mapping[str, Estimate], unit: str = "") -> list[Check]:
+    """Every estimate exceeds the one before it."""
+    return [
+        above(f"{what}, {b} above {a}", values[b], values[a], unit) for a, b in pairwise(values)
+    ]
+
+
+def falling(what: str, values: Mapping[str, Estimate], unit: str = "") -> list[Check]:
+    """Every estimate is below the one before it."""
+    return [
+        above(f"{what}, {b} below {a}", values[a], values[b], unit) for a, b in pairwise(values)
+    ]
+
+
+def redrawn(estimates: Sequence[Estimate], repeats: int) -> np.ndarray:
+    """Draws around estimates (repeats, N), with the same random numbers every time.
+
+    The standard deviation of each is as uncertain as its degrees of freedom say; estimates of
+    equal ones share it.
     """
-    difference = high - low
-    if unit == "%":
-        base = low.mean if isinstance(low, Quantity) else low
-        difference = difference * (100.0 / abs(base) if base else 100.0)
-    allowance = STANDARD_ERRORS * difference.se
-    return Check(
-        what,
-        difference.mean - allowance,
-        unit,
-        _noise_text(allowance, unit, difference.seeds),
-        allowance,
-        strict=True,
-    )
+    rng = np.random.default_rng(0)
+    mean, se, df = np.array([(e.mean, e.se, e.df) for e in estimates]).T
+    factor = np.ones((repeats, len(df)))
+    for shared in np.unique(df[np.isfinite(df)]):
+        factor[:, df == shared] = np.sqrt(shared / rng.chisquare(shared, (repeats, 1)))
+    draws: np.ndarray = mean + se * factor * rng.standard_normal((repeats, len(df)))
+    return draws
 
 
-def at_least(what: str, value: Quantity, bound: Quantity | float, unit: str = "") -> Check:
-    """`value` is not below `bound`; the claim's own tolerance is part of `bound`."""
-    difference = value - bound
-    noise = STANDARD_ERRORS * difference.se
-    return Check(what, difference.mean, unit, _noise_text(noise, unit, difference.seeds))
+def all_of(checks: Iterable[Check]) -> Check:
+    """All conditions at once: the least certain decides; one that certainly fails is enough."""
+    checks = list(checks)
+    worst = min(checks, key=lambda check: (-check.p, check.margin))
+    return replace(worst, q=min(1.0, len(checks) * min(check.q for check in checks)))
 
 
-def at_most(what: str, value: Quantity, bound: Quantity | float, unit: str = "") -> Check:
-    """`value` is not above `bound`; the claim's own tolerance is part of `bound`."""
-    return at_least(what, -value, -bound, unit)
-
-
-def rising(what: str, by_label: Mapping[str, Quantity], unit: str = "") -> list[Check]:
-    """Every quantity is clearly above the one before it."""
-    return [
-        clearly_above(f"{what}: {b} above {a}", by_label[b], by_label[a], unit)
-        for a, b in pairwise(by_label)
-    ]
-
-
-def falling(what: str, by_label: Mapping[str, Quantity], unit: str = "") -> list[Check]:
-    """Every quantity is clearly below the one before it."""
-    return [
-        clearly_above(f"{what}: {b} below {a}", by_label[a], by_label[b], unit)
-        for a, b in pairwise(by_label)
-    ]
-
-
-def _noise_text(allowance: float, unit: str, seeds: int) -> str:
-    if allowance == 0.0 and seeds < 2:
-        return ""
-    origin = f"{seeds} seeds" if seeds > 1 else "one seed, spread assumed"
-    return f"2 SE {allowance:.2g}{' ' + unit if unit else ''} ({origin})"
+def any_of(checks: Iterable[Check]) -> Check:
+    """At least one of the conditions: the most certain decides, out of so many chances."""
+    checks = list(checks)
+    best = min(checks, key=lambda check: (check.p, -check.margin))
+    return replace(best, p=min(1.0, len(checks) * best.p), q=max(check.q for check in checks))
 
 
 @dataclass(frozen=True)
@@ -189,67 +167,87 @@ class Judgement:
     """The verdict on a claim.
 
     Attributes:
-        verdict: holds, fails, or not evaluated.
-        numbers: what it rests on, by name.
-        margin: signed distance of the deciding check from its threshold, not negative if the
-            claim holds; None where there is no such number.
-        uncertainty: the noise behind the margin, in words.
+        verdict: see `VERDICTS`.
         reason: in words, with the recipe under which it was judged.
+        check: the deciding condition; None for a fact that no run can change, and without evidence.
+        numbers: what it rests on, by name.
+        missing: what some of the conditions lacked: then the claim can only fail.
+        incomparable: verdicts that recipe or budget forbid, each with its reason.
     """
 
     verdict: Verdict
-    numbers: dict[str, float | str] = field(default_factory=dict)
-    margin: float | None = None
-    uncertainty: str | None = None
-    reason: str = ""
+    reason: str
+    check: Check | None = None
+    numbers: Mapping[str, Estimate] = field(default_factory=dict)
+    missing: str = ""
+    incomparable: Mapping[Verdict, str] = field(default_factory=dict)
+
+    def at(self, p: float, q: float) -> Judgement:
+        """With the verdict of two p-values, against "the claim is false" and "it is true"."""
+        verdict: Verdict = "holds" if p <= LEVEL else "fails" if q <= LEVEL else "undecided"
+        if self.missing and verdict != "fails":
+            return replace(self, verdict="not evaluated", reason=f"{self.missing}.")
+        if verdict in self.incomparable:
+            text = f"Here it {verdict}, but {self.incomparable[verdict]}. {self.reason}"
+            return replace(self, verdict="not comparable", reason=text)
+        return replace(self, verdict=verdict)
+
+    @property
+    def alone(self) -> Judgement:
+        """With the verdict that this claim would get if it were the only one."""
+        return self.at(self.check.p, self.check.q) if self.check else self
 
 
 class NotEvaluated(Exception):
     """Something that a claim needs is absent; the message says what."""
 
 
-def conclude(
-    checks: Sequence[Check], numbers: Mapping[str, Quantity | float | str], note: str = ""
-) -> Judgement:
-    """All checks must hold; the one with the smallest margin decides."""
-    deciding = min(checks, key=lambda check: (check.holds, check.margin))
-    verdict: Verdict = "holds" if deciding.holds else "fails"
-    parts = [f"Decided by: {deciding.what}, margin {signed(deciding.margin, deciding.unit)}"]
-    if deciding.blurred:
-        parts.append("the difference has the stated sign but is within its noise")
-    failed = sum(not check.holds for check in checks)
-    if failed and len(checks) > 1:
-        parts.append(f"{failed} of {len(checks)} conditions fail")
-    reason = "; ".join(parts) + "."
-    return Judgement(
-        verdict,
-        plain(numbers),
-        _rounded(deciding.margin),
-        deciding.uncertainty or None,
-        f"{reason} {note}".strip(),
-    )
+class NotComparable(Exception):
+    """Recipe or budget forbid the comparison with the report; the message says why."""
 
 
-def stored(verdict: Verdict, reason: str, numbers: Mapping[str, float | str] = {}) -> Judgement:
-    """A verdict on a statement about the literature or the report, which no run can measure."""
-    return Judgement(verdict, plain(numbers), None, None, reason)
+def conclude(checks: Sequence[Check], notes: Sequence[str]) -> Judgement:
+    """What follows from all conditions; `Judgement.at` and `holm` give the verdict."""
+    check = all_of(checks)
+    if check.q < check.p:
+        # Name the condition that is broken most certainly.
+        check = replace(min(checks, key=lambda c: (c.q, c.margin)), p=check.p, q=check.q)
+    parts = [f"Decided by: {check.what}, {_in_words(check)}"]
+    broken = sum(c.margin < 0.0 for c in checks)
+    if broken and len(checks) > 1:
+        parts.append(f"{broken} of {len(checks)} conditions are not met")
+    return Judgement("undecided", " ".join([f"{'; '.join(parts)}.", *notes]), check)
 
 
-def signed(value: float, unit: str = "") -> str:
-    """A difference with its sign and unit: "+1.2 nats"."""
-    return f"{value:+.3g}{' ' + unit if unit else ''}"
+def holm(judgements: Mapping[str, Judgement]) -> dict[str, Judgement]:
+    """The verdicts of all claims together, by Holm's step-down correction over the noisy ones.
+
+    The probability that any of them is wrong is then at most `LEVEL`, if the standard errors are
+    right. A claim without noise is not corrected.
+    """
+    corrected = {id: judgement.alone for id, judgement in judgements.items()}
+    noisy = {id: j.check for id, j in judgements.items() if j.check and j.check.noisy}
+    largest = 0.0
+    for rank, id in enumerate(sorted(noisy, key=lambda id: min(noisy[id].p, noisy[id].q))):
+        p, q = noisy[id].p, noisy[id].q
+        largest = max(largest, (len(noisy) - rank) * min(p, q))
+        corrected[id] = judgements[id].at(*((largest, 1.0) if p < q else (1.0, largest)))
+    return corrected
 
 
-def named(prefix: str, quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """Entries for `Judgement.numbers`: "prefix, label"."""
-    return {f"{prefix}, {label}": quantity for label, quantity in quantities.items()}
+def _in_words(check: Check) -> str:
+    assert check.slack is not None
+    amount = f"{check.slack.mean:+.3g}{' ' + check.unit if check.unit else ''}"
+    if not check.noisy:
+        return f"margin {amount}, exact"
+    return f"margin {amount}, {check.margin:+.1f} standard errors"
 
 
-def plain(numbers: Mapping[str, Quantity | float | str]) -> dict[str, float | str]:
-    """Quantities as their means, all floats with six significant digits."""
-    flat = {k: v.mean if isinstance(v, Quantity) else v for k, v in numbers.items()}
-    return {k: v if isinstance(v, str) else _rounded(v) for k, v in flat.items()}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+def uncertainty(check: Check | None) -> str:
+    """The standard error of the deciding condition and where it comes from, in words."""
+    if check is None or check.slack is None or not check.noisy:
+        return ""
+    df = "" if math.isinf(check.slack.df) else f", {check.slack.df:.0f} degrees of freedom"
+    unit = f" {check.unit}" if check.unit else ""
+    sources = f"; {', '.join(sorted(check.slack.sources))}" if check.slack.sources else ""
+    return f"SE {check.slack.se:.2g}{unit}{df}{sources}"

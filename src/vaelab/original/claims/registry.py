@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vaelab.original.claims.evidence import Evidence
-from vaelab.original.claims.judgement import Judgement, NotEvaluated
+from vaelab.original.claims.judgement import (
+    Check,
+    Judgement,
+    NotComparable,
+    NotEvaluated,
+    Verdict,
+    conclude,
+)
 
-Judge = Callable[[Evidence], Judgement]
+# Whose sentence it is: the report says it, it follows from what the report says, or we ask it.
+Tag = Literal["report", "implied", "ours"]
+Judge = Callable[[Evidence], Iterable[Check]]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the report as a testable statement.
+    """A sentence as a testable statement.
 
     Attributes:
         id: the report's claims are C1, C2 and so on; letters mark additions.
         section: section of the report.
         where: the figure or table it rests on, or "text".
+        tag: see `Tag`.
         statement: what is tested, in one sentence.
         threshold: when it holds, in words.
-        judge_by: from evidence to a judgement; may raise NotEvaluated.
+        judge_by: from evidence to the conditions, which have to be met all; or a fact.
+        same_as: the claim that it says once more, if any: the two count once.
     """
 
     id: str
     section: str
     where: str
+    tag: Tag
     statement: str
     threshold: str
-    judge_by: Judge
+    judge_by: Judge | Judgement
+    same_as: str = ""
 
     @property
     def item(self) -> str:
@@ -47,16 +61,53 @@ class Claim:
         assert match is not None
         return int(match[1]), match[2]
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        """The verdict; "not evaluated" with the reason where something is absent."""
+    def weigh(self, evidence: Evidence) -> Judgement:
+        """The deciding condition and its p-values, or why there are none."""
+        if isinstance(self.judge_by, Judgement):
+            return self.judge_by
+        evidence.clear()
+        checks: list[Check] = []
+        missing = ""
         try:
-            return self.judge_by(evidence)
-        except NotEvaluated as missing:
-            return Judgement("not evaluated", reason=f"{missing}.")
+            for check in self.judge_by(evidence):
+                checks.append(check)
+        except NotComparable as forbidden:
+            return Judgement("not comparable", f"{forbidden}.", numbers=evidence.numbers)
+        except NotEvaluated as absent:
+            missing = str(absent)
+        if not checks:
+            return Judgement("not evaluated", f"{missing}.")
+        recipe = [evidence.recipe()] if evidence.runs else []
+        return replace(
+            conclude(checks, [*evidence.notes, *recipe]),
+            numbers=evidence.numbers,
+            missing=missing,
+            incomparable=evidence.incomparable,
+        )
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        """The verdict that this claim would get if it were the only one."""
+        return self.weigh(evidence).alone
 
 
 def claim(
-    id: str, *, section: str, where: str, statement: str, threshold: str
+    id: str, section: str, where: str, tag: Tag, same_as: str = ""
 ) -> Callable[[Judge], Claim]:
-    """Turn a judging function into a claim."""
-    return lambda judge: Claim(id, section, where, statement, threshold, judge)
+    """Turn a generator of conditions into a claim.
+
+    Its docstring is the statement, and after "Holds if: " the threshold in words.
+    """
+
+    def register(judge: Judge) -> Claim:
+        text = " ".join((judge.__doc__ or "").split())
+        statement, _, threshold = text.partition(" Holds if: ")
+        return Claim(id, section, where, tag, statement, threshold, judge, same_as)
+
+    return register
+
+
+def fact(
+    id: str, section: str, where: str, verdict: Verdict, statement: str, threshold: str, reason: str
+) -> Claim:
+    """A statement about the literature or the report, which no run can change."""
+    return Claim(id, section, where, "report", statement, threshold, Judgement(verdict, reason))

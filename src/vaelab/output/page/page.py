@@ -18,7 +18,7 @@ from latex2mathml.converter import convert
 from markupsafe import Markup
 
 from vaelab.original import numbers
-from vaelab.original.claims import Evidence
+from vaelab.original.claims import VERDICTS, Evidence
 from vaelab.original.errata import ERRATA, Erratum
 from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.style import DIGIT_COLOURS
@@ -100,6 +100,7 @@ def page_context(
         "walks": walks,
         "search_settings": search["settings"] if search else None,
         "claims": rows,
+        "verdicts": VERDICTS,
         "other_presets": list(other_claims),
         "survival": survival(rows, results.preset),
         "errata": errata_views(ERRATA, Evidence.load(results)),

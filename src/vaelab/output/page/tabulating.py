@@ -12,12 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from vaelab.original.claims import VERDICTS
 from vaelab.output.catalogue import CATALOGUE, tables
 from vaelab.output.columns import COLUMNS, Column
 from vaelab.output.formatting import MISSING, absent
 from vaelab.output.page.media import picture
-
-VERDICTS = ("holds", "fails", "not evaluated")
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,14 @@ def resting_on(claims: Sequence[Mapping[str, Any]], label: str) -> list[str]:
 
 
 def verdict_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Claims by verdict, and in all."""
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
-    return counts | {"total": len(rows)}
+    """Verdicts on what the report itself says, repetitions left out; in all, and left open."""
+    said = [row["verdict"] for row in rows if row["tag"] == "report" and not row["same_as"]]
+    counts = {verdict: said.count(verdict) for verdict in VERDICTS}
+    return counts | {
+        "total": len(said),
+        "open": len(said) - counts["holds"] - counts["fails"],
+        "beside": len(rows) - len(said),
+    }
 
 
 def survival(rows: Sequence[Mapping[str, Any]], preset: str) -> list[str]:

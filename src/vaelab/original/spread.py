@@ -1,0 +1,190 @@
+"""How much two trainings of one network differ: standard deviations by family of networks.
+
+`measured` pools them from records: from several seeds of a network, and for a family without
+such, from the scatter of networks that differ in one width only around a line in its logarithm.
+The package's own table holds what `modern`'s records give (`vaelab spread` computes it anew), and
+a few assumed values where nothing is on record. It serves presets with one seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, variance
+
+import numpy as np
+
+from vaelab.results.records import SPLITS, Measures, Metrics
+from vaelab.util.io import read_json
+
+# Quantities whose standard deviation is stated as a share of the mean, or of that of a coin with
+# the same mean.
+SHARES = {"label_agreement", "knn_accuracy", "z_to_label_accuracy"}
+RELATIVE = {"mse", "embedding", "fid", "sharpness", "entropy", "pixel_variance", "aggregate_kl"}
+LOSSES = ("recon", "kl", "neg_elbo", "objective", "mse")
+# A layer of at most so many units makes a network narrow, or starves it.
+NARROW, STARVED = 32, 5
+DEEP = 3
+COLUMNS = ("family", "quantity", "sd", "df", "source")
+# Fewest networks for a line, and the widest range of widths over which it is one.
+LINE, RANGE = 4, 2.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a quantity over trainings of one network.
+
+    Attributes:
+        sd: in the quantity's unit, or relative to `scale`.
+        df: degrees of freedom behind it.
+        source: where it comes from, in words.
+    """
+
+    sd: float
+    df: float
+    source: str
+
+
+# What the data alone determine.
+EXACT = {"majority_accuracy": Spread(0.0, math.inf, "")}
+Spreads = dict[tuple[str, str], Spread]
+
+
+def family(spec: Mapping[str, object]) -> str:
+    """The family of networks within which trainings scatter alike."""
+    hidden = spec.get("hidden")
+    if not hidden:
+        return str(spec.get("model"))
+    if spec.get("dataset", "mnist") != "mnist":
+        return str(spec["dataset"])
+    assert isinstance(hidden, list)
+    if len(hidden) >= DEEP:
+        return "deep"
+    narrowest = min(hidden)
+    return "starved" if narrowest <= STARVED else "narrow" if narrowest <= NARROW else "wide"
+
+
+def scale(quantity: str, value: float) -> float:
+    """What a standard deviation of this quantity is multiplied by, at a value."""
+    if quantity in SHARES:
+        return math.sqrt(max(value * (1.0 - value), 0.0))
+    return abs(value) if quantity.rsplit(" ", 1)[-1] in RELATIVE else 1.0
+
+
+def loss_values(metrics: Metrics) -> dict[str, float]:
+    """The losses of one training: "train recon", "test recon", "gap recon" and so on."""
+    found = {
+        f"{split} {loss}": metrics[split][loss]  # type: ignore[literal-required]
+        for split in SPLITS
+        for loss in LOSSES
+        if loss in metrics[split]
+    }
+    for loss in LOSSES:
+        if f"train {loss}" in found and f"test {loss}" in found:
+            found[f"gap {loss}"] = found[f"test {loss}"] - found[f"train {loss}"]
+    return found
+
+
+def measured(
+    runs: Mapping[str, Sequence[Metrics]], measures: Mapping[str, Sequence[Mapping[str, float]]]
+) -> Spreads:
+    """Pooled standard deviations of all families and quantities that the records allow.
+
+    Args:
+        runs: metrics.json of every seed, by run.
+        measures: the numbers of measures.json of every seed, by run.
+    """
+    values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for name, seeds in runs.items():
+        kind = family(seeds[0]["spec"])
+        for numbers in (*map(loss_values, seeds), *measures.get(name, ())):
+            for quantity, value in numbers.items():
+                if quantity not in EXACT and not quantity.endswith(("_se", "_uniform")):
+                    values[kind, quantity][name].append(value)
+    widths = {
+        name: (*seeds[0]["spec"].get("hidden", ()), seeds[0]["spec"].get("latent_dim", 0))
+        for name, seeds in runs.items()
+        if name.startswith("arch_")
+    }
+    found: Spreads = {}
+    for (kind, quantity), by_run in values.items():
+        spread = _over_seeds(quantity, by_run) or _around_lines(quantity, by_run, widths)
+        if spread is not None:
+            found[kind, quantity] = spread
+    return found
+
+
+def _over_seeds(quantity: str, by_run: Mapping[str, Sequence[float]]) -> Spread | None:
+    several = {name: values for name, values in by_run.items() if len(values) > 1}
+    if not several:
+        return None
+    squares = [(len(v) - 1, variance(v) / scale(quantity, fmean(v)) ** 2) for v in several.values()]
+    df = sum(n for n, _ in squares)
+    sd = math.sqrt(sum(n * square for n, square in squares) / df)
+    return Spread(sd, df, f"seeds of {len(several)} network{'s' if len(several) > 1 else ''}")
+
+
+def _around_lines(
+    quantity: str,
+    by_run: Mapping[str, Sequence[float]],
+    widths: Mapping[str, tuple[int, ...]],
+) -> Spread | None:
+    """Residuals of lines through networks that differ in one layer, by at most a factor of 2."""
+    squares = df = count = 0.0
+    depth = max((len(w) for w in widths.values()), default=0)
+    for layer in range(depth):
+        groups: dict[tuple[int, ...], list[tuple[int, float]]] = defaultdict(list)
+        for name, values in by_run.items():
+            width = widths.get(name, ())
+            if len(width) - 1 > layer:
+                rest = (*width[:layer], 0, *width[layer + 1 :])
+                groups[rest].append((width[layer], fmean(values)))
+        for points in groups.values():
+            largest = max(width for width, _ in points)
+            near = [(w, v) for w, v in points if w * RANGE >= largest]
+            if len(near) < LINE:
+                continue
+            x, y = np.log([w for w, _ in near]), np.array([v for _, v in near])
+            y = y / scale(quantity, float(y.mean()))
+            residual = y - np.polyval(np.polyfit(x, y, 1), x)
+            squares += float(residual @ residual)
+            df += len(near) - 2
+            count += len(near)
+    if not df:
+        return None
+    return Spread(math.sqrt(squares / df), df, f"scatter of {count:.0f} neighbouring networks")
+
+
+@cache
+def table() -> Spreads:
+    """The package's table: what `modern` gives, and assumed values, named so."""
+    with (files("vaelab.original") / "data" / "spread.csv").open(encoding="utf-8") as stream:
+        return {
+            (row["family"], row["quantity"]): Spread(
+                float(row["sd"]), float(row["df"]), row["source"]
+            )
+            for row in csv.DictReader(stream)
+        }
+
+
+def rows(spreads: Spreads, source: str) -> Iterable[tuple[str, str, str, str, str]]:
+    """Lines of the table: family, quantity, sd, df, source; assumed ones are kept."""
+    named = {key: replace(s, source=f"{s.source} ({source})") for key, s in spreads.items()}
+    kept = {key: s for key, s in table().items() if s.source.startswith("assumed")}
+    for (kind, quantity), s in sorted((kept | named).items()):
+        yield kind, quantity, f"{s.sd:.4g}", f"{s.df:.0f}", s.source
+
+
+def recorded(folder: Path, measures: Measures) -> Spreads:
+    """What the records of a preset give: every seed of every run under results/<preset>/runs."""
+    runs: dict[str, list[Metrics]] = defaultdict(list)
+    for path in sorted((folder / "runs").glob("*/metrics.json")):
+        metrics: Metrics = read_json(path)
+        runs[metrics["name"]].append(metrics)
+    return measured(runs, measures.get("runs", {}))

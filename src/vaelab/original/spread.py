@@ -21,6 +21,7 @@ from statistics import fmean, variance
 import numpy as np
 
 from vaelab.results.records import SPLITS, Measures, Metrics
+from vaelab.search.smooth import family as of_architecture
 from vaelab.util.io import read_json
 
 # Quantities whose standard deviation is stated as a share of the mean, or of that of a coin with
@@ -28,9 +29,6 @@ from vaelab.util.io import read_json
 SHARES = {"label_agreement", "knn_accuracy", "z_to_label_accuracy"}
 RELATIVE = {"mse", "embedding", "fid", "sharpness", "entropy", "pixel_variance", "aggregate_kl"}
 LOSSES = ("recon", "kl", "neg_elbo", "objective", "mse")
-# A layer of at most so many units makes a network narrow, or starves it.
-NARROW, STARVED = 32, 5
-DEEP = 3
 COLUMNS = ("family", "quantity", "sd", "df", "source")
 # Fewest networks for a line, and the widest range of widths over which it is one.
 LINE, RANGE = 4, 2.0
@@ -58,16 +56,10 @@ Spreads = dict[tuple[str, str], Spread]
 
 def family(spec: Mapping[str, object]) -> str:
     """The family of networks within which trainings scatter alike."""
-    hidden = spec.get("hidden")
-    if not hidden:
+    hidden, dataset = spec.get("hidden"), spec.get("dataset", "mnist")
+    if not isinstance(hidden, list) or not hidden:
         return str(spec.get("model"))
-    if spec.get("dataset", "mnist") != "mnist":
-        return str(spec["dataset"])
-    assert isinstance(hidden, list)
-    if len(hidden) >= DEEP:
-        return "deep"
-    narrowest = min(hidden)
-    return "starved" if narrowest <= STARVED else "narrow" if narrowest <= NARROW else "wide"
+    return str(dataset) if dataset != "mnist" else of_architecture((*hidden, 1))
 
 
 def scale(quantity: str, value: float) -> float:

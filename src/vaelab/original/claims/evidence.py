@@ -22,13 +22,12 @@ from vaelab.original.spread import EXACT, Spreads, family, measured, scale, tabl
 from vaelab.results.reader import PROBE, Results, grouped
 from vaelab.results.records import Decisions, Measures, Metrics, Reference, Split
 from vaelab.search.algorithm import Architecture, architecture_of, brackets
+from vaelab.search.smooth import OWN_DF
 from vaelab.settings.spec import MODEL_PARTS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
 MEASURES_FILE = "measures.json"
-# Fewest degrees of freedom with which a preset's own seeds replace the package's table.
-OWN_DF = 2
 
 
 class Evidence:

@@ -293,12 +293,13 @@ def claims(config: Config) -> None:
 def spread(config: Config) -> None:
     """Print how much trainings of a network differ, by family, from the records (CSV)."""
     import csv
+    import sys
 
     from vaelab.original.claims import Evidence
     from vaelab.original.spread import COLUMNS, recorded, rows
 
     found = recorded(config.folder, Evidence.load(_results(config)).measures)
-    writer = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerows([COLUMNS, *rows(found, config.folder.name)])
 
 

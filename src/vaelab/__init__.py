@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vaelab.results.trained import runs
     from vaelab.util.errors import VaelabError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["TrainedModel", "VaelabError", "load", "log_likelihood", "runs"]
 
 _PUBLIC = {

@@ -352,6 +352,23 @@ def bundle(config: Config, output: Path | None) -> None:
 
 
 @main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: vaelab-<preset>.crate.zip.",
+)
+@configured
+def crate(config: Config, output: Path | None) -> None:
+    """Write an RO-Crate of a preset: figures, tables, records, and what made them."""
+    from vaelab.publishing.crate import write_crate
+
+    target = output or Path(f"vaelab-{config.preset}.crate.zip")
+    write_crate(config, target)
+    click.echo(target)
+
+
+@main.command()
 @click.option("--from", "source", metavar="FILE|URL|DOI", help="A bundle, in place of the remote.")
 @configured
 def restore(config: Config, source: str | None) -> None:

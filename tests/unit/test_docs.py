@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from vaelab import __version__
 from vaelab.cli import main
 from vaelab.original.claims import CLAIMS
 from vaelab.output.catalogue import figures, tables
@@ -186,3 +188,11 @@ def test_speeds_are_those_of_the_benchmarks(table: Path) -> None:
         line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")
     ]
     assert [line for line in lines if line not in page] == []
+
+
+def test_one_version_everywhere() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    latest = re.search(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert latest
+    assert {cited, packaged, latest[1]} == {__version__}

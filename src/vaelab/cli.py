@@ -148,7 +148,8 @@ def _runs(config: Config, names: Sequence[str]) -> list[Run]:
 def _results(config: Config) -> Results:
     from vaelab.results.reader import Results
 
-    return Results(config.folder, load_runs(config).alias)
+    runs = load_runs(config)
+    return Results(config.folder, runs.alias, runs.apart_alias)
 
 
 threads_option = click.option(
@@ -248,7 +249,7 @@ def figure(config: Config, number: int) -> None:
 def table(config: Config, name: str) -> None:
     """Write a table from evaluated runs: .csv and .md, and Table 3's pictures.
 
-    NUMBER is the report's; `likelihood` is the companion of Figure 3.
+    NUMBER is the report's; the others are companions and studies of our own.
     """
     from vaelab.output.writing import write
 
@@ -409,7 +410,10 @@ def show(config: Config, targets: Sequence[str]) -> None:
     runs = load_runs(config)
     from vaelab.output.catalogue import CATALOGUE
 
-    shown = {t: CATALOGUE[t].among(runs.alias) if t in CATALOGUE else (t,) for t in targets}
+    shown = {
+        t: CATALOGUE[t].among([*runs.alias, *runs.apart_alias]) if t in CATALOGUE else (t,)
+        for t in targets
+    }
     names = [name for target in targets for name in shown[target]]
     specs = {run.id: run.spec.flat() for run in _runs(config, names)}
     click.echo(json.dumps(specs, indent=2))

@@ -21,7 +21,7 @@ for item in CATALOGUE.values():
         for form, path in item.files.items()
     }
     # As text: the flags of an output are no flags of an input.
-    REPORT_FILES += map(str, files.values())
+    REPORT_FILES += [] if item.apart else map(str, files.values())
 
     rule:
         name:
@@ -47,7 +47,7 @@ for item in CATALOGUE.values():
             command=f"{kind} {item.key}",
             code=lambda wildcards, target=target: PLAN.code(target),
             preset=CONFIG.preset,
-            seeds=PLAN.seeds,
+            seeds=PLAN.seeds_of(target),
             samples=PLAN.samples_of(target),
             runs=PLAN.shown_by(target),
         shell:

@@ -67,6 +67,8 @@ rule page:
         seeds=PLAN.seeds,
         # The page sets the verdicts of other presets beside its own.
         elsewhere=lambda wildcards: PLAN.judged_elsewhere,
+        # Tables that `all` does not make, but the page shows.
+        studies=lambda wildcards: PLAN.studies,
         code=lambda wildcards: PLAN.code("page"),
     shell:
         "vaelab review > {log:q} 2>&1"

@@ -90,6 +90,10 @@ COLUMNS: dict[str, Column] = {
     "path": Column("path", kind="text"),
     "model": Column("model", "Model", kind="text"),
     "architecture": Column("h", "h", kind="text"),
+    "init": Column("initial weights", "Initial weights", kind="text"),
+    "optimizer": Column("optimiser", "Optimiser", kind="text"),
+    "output_bias": Column("output bias", "Output bias", kind="truth"),
+    "seeds": Column("seeds", "Seeds", kind="count"),
     "parameters": Column("parameters", "Parameters", kind="count"),
     "samples": Column("samples", "Samples", kind="count"),
     # Losses
@@ -107,6 +111,7 @@ COLUMNS: dict[str, Column] = {
     "report_minutes": Column("report minutes", decimals=0),
     # The search
     "good": Column("good", "ours", "Good", "truth"),
+    "front": Column("front", "Front", kind="truth"),
     "report_good": Column("report: good", "report", "Good", "truth", theirs=True),
     "flip_probability": Column("P(flip)", "P(flip)", decimals=2),
     # Estimates of log p(x)

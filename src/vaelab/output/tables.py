@@ -63,7 +63,7 @@ def table_1(results: Results) -> pd.DataFrame:
             "in_report": report is not None,
             "beta": metrics[0]["spec"]["beta"],
             "samples": metrics[0]["samples"],
-            **_ours(metrics, (*LOSSES, "objective")),
+            **measured(metrics, (*LOSSES, "objective")),
             **_compared(metrics, report, (*LOSSES, "objective")),
             "test_nll": _mean(metrics, "test", "nll"),
             "test_nll_spread": _spread(metrics, "test", "nll"),
@@ -197,7 +197,7 @@ def titled(
 ) -> pd.DataFrame:
     """Attach title and notes for the Markdown twin; the first note is the catalogue's."""
     item, names = CATALOGUE[target], list(names)
-    count = len(results.seeds)
+    count = max((len(results.metrics(name)) for name in names), default=1)
     spread = (
         "standard error over images" if count == 1 else f"standard deviation over {count} seeds"
     )
@@ -213,7 +213,7 @@ def titled(
     return frame
 
 
-def _ours(metrics: Sequence[Metrics], quantities: Sequence[Loss]) -> dict[str, Any]:
+def measured(metrics: Sequence[Metrics], quantities: Sequence[Loss]) -> dict[str, Any]:
     """Means and spreads of a run on both splits, and which spread it is."""
     columns: dict[str, Any] = {"seeds": len(metrics), "spread": _spread_kind(len(metrics))}
     for split in SPLITS:
@@ -280,7 +280,7 @@ def _architecture(
         "architecture": brackets(architecture),
         "run": run_name(architecture),
         "parameters": metrics[0]["parameters"],
-        **_ours(metrics, LOSSES),
+        **measured(metrics, LOSSES),
         **_compared(metrics, report, LOSSES),
     }
 

@@ -178,11 +178,15 @@ class Plan:
 
     def shown_by(self, target: str) -> tuple[str, ...]:
         """Names of the runs that a figure or table shows, as far as the run table has them."""
-        return CATALOGUE[target].among(self.runs.alias)
+        return CATALOGUE[target].among([*self.runs.alias, *self.runs.apart_alias])
 
     def ids_of(self, target: str) -> list[str]:
         """Ids of those runs."""
         return self.runs.ids(self.shown_by(target))
+
+    def seeds_of(self, target: str) -> str:
+        """Seeds of the runs of a figure or table, for its caption."""
+        return _joined({self.runs.run(i).seed for i in self.ids_of(target)})
 
     def samples_of(self, target: str) -> str:
         """Training samples per run of a figure or table, for its caption."""
@@ -221,6 +225,16 @@ class Plan:
         return {
             path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.config.judged_elsewhere
+        }
+
+    @property
+    def studies(self) -> dict[str, str]:
+        """Digests of the tables that are there though `all` does not make them."""
+        files = [self.config.folder / i.files["csv"] for i in CATALOGUE.values() if i.apart]
+        return {
+            path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.is_file()
         }
 
     # Trainings

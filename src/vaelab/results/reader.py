@@ -61,13 +61,20 @@ class Results:
         alias: for each run name, the ids `<name>-s<seed>` of the runs that hold its results, one
             per seed. Two names may share a run when their specifications are identical. Probes
             of the architecture search (`arch_...`) need no entry: they are their own runs.
+        apart: the same for runs that are trained by name alone.
 
     Every reader raises VaelabError, naming the file, when something it needs is missing.
     """
 
-    def __init__(self, folder: Path | str, alias: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        alias: Mapping[str, Sequence[str]],
+        apart: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.alias = {name: tuple(ids) for name, ids in alias.items()}
+        self._ids = {**(apart or {}), **self.alias}
         self._cache: dict[Path, Any] = {}
 
     @property
@@ -89,7 +96,7 @@ class Results:
 
     def has(self, name: str) -> bool:
         """Whether every seed of a run has been evaluated."""
-        known = name in self.alias or name.startswith(PROBE)
+        known = name in self._ids or name.startswith(PROBE)
         return known and all(path.is_file() for path in self._paths(name, "metrics.json"))
 
     def metrics(self, name: str) -> list[Metrics]:
@@ -148,8 +155,9 @@ class Results:
         )
 
     def _paths(self, name: str, file: str) -> list[Path]:
-        if name in self.alias:
-            ids = self.alias[name]
+        ids: Sequence[str]
+        if name in self._ids:
+            ids = self._ids[name]
         elif name.startswith(PROBE):
             ids = tuple(f"{name}-s{seed}" for seed in self.seeds)
         else:
@@ -211,7 +219,8 @@ def alarm_notes(results: Results, names: Iterable[str]) -> list[str]:
 
 def provenance_line(results: Results, names: Iterable[str]) -> str:
     """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run"."""
-    count = len(results.seeds)
+    names = list(names)
+    count = max((len(results.metrics(name)) for name in names), default=0)
     seeds = "1 seed" if count == 1 else f"{count} seeds"
     samples = describe_samples(results.samples(names))
     return f"preset {results.preset} · {seeds} · {samples} samples a run"

@@ -33,6 +33,7 @@ Group = Literal[
     "vqvae",
     "latent",
     "architecture",
+    "recipe",
     "yardstick",
 ]
 
@@ -210,6 +211,9 @@ class Config(Settings):
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
         [0], min_length=1, description="RNG seeds; with several, tables show mean and spread."
     )
+    recipe_seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        [0, 1, 2], min_length=1, description="The same for the trainings of `table_recipe`."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto` takes a CUDA device where there is one, else the CPU."
     )
@@ -273,7 +277,7 @@ class Config(Settings):
             raise ValueError("Input should be a valid boolean or a list of names of runs")
         return value
 
-    @field_validator("seeds")
+    @field_validator("seeds", "recipe_seeds")
     @classmethod
     def _distinct(cls, value: list[int]) -> list[int]:
         # A repeated seed would be one training counted twice in every spread.

@@ -145,12 +145,21 @@ class Runs:
     probe: RunSpec | None
     apart: dict[str, Run]
 
+    @property
+    def apart_alias(self) -> dict[str, tuple[str, ...]]:
+        """Name -> ids of the runs apart, one per seed."""
+        found: dict[str, tuple[str, ...]] = {}
+        for run_id, run in self.apart.items():
+            found[run.name] = (*found.get(run.name, ()), run_id)
+        return found
+
     def ids(self, names: Iterable[str]) -> list[str]:
         """The distinct ids behind names of the table or of probes, in order."""
         found: dict[str, None] = {}
+        known = self.apart_alias | self.alias
         for name in names:
             own = tuple(f"{name}-s{seed}" for seed in self.seeds)
-            found |= dict.fromkeys(self.alias.get(name, own))
+            found |= dict.fromkeys(known.get(name, own))
         return list(found)
 
     def run(self, run_id: str) -> Run:
@@ -214,7 +223,8 @@ def resolve(config: Config, root: Path = Path()) -> Runs:
             continue
         spec = _apply(config, row)
         if row.when == "by_name":
-            apart |= {run.id: run for run in (Run(row.run, seed, spec) for seed in config.seeds)}
+            seeds = config.recipe_seeds if row.group == "recipe" else config.seeds
+            apart |= {run.id: run for run in (Run(row.run, seed, spec) for seed in seeds)}
             continue
         if row.group == "architecture" and probe is None:
             probe = _apply(config, row, own=False)

@@ -663,9 +663,8 @@ def caption(
 
 @pytest.mark.parametrize("name", CAPTIONS)
 def test_captions_say_what_is_shown_and_from_what(name: str) -> None:
-    kind, number = name.split("_")
     html = caption(name)
-    assert f"<strong>{kind.capitalize()} {int(number)}: " in html
+    assert f"<strong>{CATALOGUE[name].label}: " in html
     assert "Preset quick, seeds 0, 1, 300 000 samples a run." in html
     assert "What to look for" in html
     assert "meaningless" not in html

@@ -382,7 +382,7 @@ def test_names_of_architectures_are_their_widths(paper: Runs) -> None:
 def test_every_figure_and_table_has_runs_in_every_preset(preset: str) -> None:
     runs = runs_of(preset)
     for item in CATALOGUE.values():
-        ids = runs.ids(item.among(runs.alias))
+        ids = runs.ids(item.among([*runs.alias, *runs.apart_alias]))
         assert ids
         assert all(runs.run(run_id).id == run_id for run_id in ids)
 

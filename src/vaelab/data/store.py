@@ -21,7 +21,7 @@ class FileState:
     path: Path
     state: Literal["verified", "synthetic", "missing", "corrupt"]
     problem: str = ""
-    """What is wrong with a missing or corrupt file, with the hash found and that expected."""
+    """What is wrong, for a corrupt file with the hash found and that expected."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def examine(
     if found == file.sha256:
         return FileState(file, path, "verified"), content
     if dataset.stand_in and record and record.synthetic and record.sha256 == found:
-        return FileState(file, path, "synthetic"), content
+        return FileState(file, path, "synthetic", f"{path} holds synthetic images"), content
     problem = f"{path}: content has SHA-256 {found}, expected {file.sha256}"
     return FileState(file, path, "corrupt", problem), None
 

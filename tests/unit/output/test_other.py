@@ -16,7 +16,8 @@ from vaelab.output.page.other import other_runs
 from vaelab.results.reader import Results
 from vaelab.util.io import write_csv, write_json, write_npz
 
-SPEC = {"dataset": "digits8", "model": "vae", "latent_dim": 2}
+RECIPE = {"dataset": "digits8", "learning_rate": 0.01, "samples": 300_000, "seed": 0}
+SPEC = RECIPE | {"model": "vae", "latent_dim": 2, "condition": "onehot"}
 QUANTISER = {"objective": 0.04, "mse": 0.03, "embedding": 0.01, "perplexity": 7.0}
 
 
@@ -30,7 +31,7 @@ def own_results(folder: Path) -> Results:
             folder, "mine", seed, test=losses(20.0 + seed, 2.0), image_shape=[4, 3], spec=SPEC
         )
         write_npz(run / "arrays.npz", arrays | {"manifold": images[:4].reshape(2, 2, 12)})
-    spec = SPEC | {"model": "vqvae", "latent_dim": 16}
+    spec = RECIPE | {"model": "vqvae", "latent_dim": 16, "codebook_size": 8}
     run = write_run(folder, "codes", train=QUANTISER, test=QUANTISER, image_shape=[4, 3], spec=spec)
     write_npz(run / "arrays.npz", arrays)
     parts = {key: [1.0, 0.5] for key in ("objective", "mse", "embedding")}
@@ -47,7 +48,7 @@ def test_numbers_curves_and_pictures(tmp_path: Path) -> None:
     mine, codes = other_runs(results)
     assert (mine.name, mine.about) == (
         "mine",
-        "vae, d = 2, on digits8; 300\N{NO-BREAK SPACE}000 samples",
+        "CVAE, d = 2, on digits8; 300\N{NO-BREAK SPACE}000 samples",
     )
     assert mine.losses[:2] == [("recon", 110.0, 20.5), ("KL", 9.0, 2.0)]
     assert [(ours, real) for _, ours, real in mine.measures] == [(3.0, 0.5), (0.5, None)]

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vaelab.models.families import family_of
 from vaelab.output import plots
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.output.figures.grids import image_grid
 from vaelab.output.page import charts
 from vaelab.output.page.media import SHEET_QUALITY, Picture, encoded
 from vaelab.results.reader import Results, grouped
+from vaelab.settings.spec import RunSpec
 from vaelab.util.io import read_json
 
 # Images in a row of a sheet, and the least width of a sheet in pixels.
@@ -84,6 +86,7 @@ def other_runs(results: Results) -> list[OtherRun]:
 def _run(results: Results, name: str, measures: Mapping[str, Any]) -> OtherRun:
     metrics = results.metrics(name)
     spec = metrics[0]["spec"]
+    full = RunSpec.from_flat({key: value for key, value in spec.items() if key != "seed"})
     losses = []
     for loss, label in LOSSES.items():
         train, test = (_mean([m[split].get(loss) for m in metrics]) for split in ("train", "test"))
@@ -91,7 +94,7 @@ def _run(results: Results, name: str, measures: Mapping[str, Any]) -> OtherRun:
             losses.append((label, train, test))
     return OtherRun(
         name,
-        f"{spec['model']}, d = {spec['latent_dim']}, on {spec['dataset']}; "
+        f"{family_of(full).label(full)}, d = {spec['latent_dim']}, on {spec['dataset']}; "
         f"{grouped(metrics[0]['samples'])} samples",
         losses,
         _measures(measures, name, spec["dataset"]),

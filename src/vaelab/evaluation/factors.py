@@ -57,8 +57,10 @@ def measure_factors(images: np.ndarray, shape: tuple[int, int]) -> dict[str, Val
 
 
 def mutual_information_gap(codes: Values, factors: Mapping[str, Values]) -> dict[str, float]:
-    """Chen et al.'s MIG (arXiv 1802.04942): for each factor, how far the most informative latent
-    dimension is ahead of the second, as a share of the factor's entropy.
+    """Chen et al.'s MIG (arXiv 1802.04942), by factor.
+
+    How far the most informative latent dimension is ahead of the second, as a share of the factor's
+    entropy.
 
     Args:
         codes: latent codes (N, d); with d = 1 the second has no information.
@@ -104,9 +106,7 @@ def disentanglement(
     return {
         "mig": float(np.mean(list(gaps.values()))),
         **{f"mig_{name}": gap for name, gap in gaps.items()},
-        "total_correlation": total_correlation(
-            mean.astype(np.float64), log_var.astype(np.float64)
-        ),
+        "total_correlation": total_correlation(mean.astype(np.float64), log_var.astype(np.float64)),
     }
 
 

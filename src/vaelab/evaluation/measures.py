@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from vaelab.data import Dataset
+from vaelab.data.registry import DIGITS
+from vaelab.evaluation.factors import ceiling, disentanglement, measure_factors
 from vaelab.results.reader import Results
 
 NEIGHBOURS = 10
@@ -281,6 +283,7 @@ class Reference:
         features: Gaussian fit of the test images' features.
         numbers: the same measures of real images, and what the data alone determine.
         test_accuracy: of the classifier.
+        factors: of variation, measured on the test images that runs are evaluated on; digits only.
     """
 
     classify: Classify
@@ -288,9 +291,12 @@ class Reference:
     features: Gaussian
     numbers: dict[str, Any]
     test_accuracy: float
+    factors: Mapping[str, np.ndarray]
 
 
-def reference(classify: Classify, data: Dataset, generated: int) -> Reference:
+def reference(
+    classify: Classify, data: Dataset, generated: int, evaluated: int | None = None
+) -> Reference:
     """Measure the real images once.
 
     Args:
@@ -298,6 +304,7 @@ def reference(classify: Classify, data: Dataset, generated: int) -> Reference:
         data: a labelled dataset. Some of its training images stand in for generations, its test
             images are what those are compared with.
         generated: images that a run generates, and that stand in for them.
+        evaluated: the first test images that runs are evaluated on, if not all.
     """
     train_images, test_images = data.train_images, data.test_images
     assert data.test_labels is not None
@@ -315,8 +322,13 @@ def reference(classify: Classify, data: Dataset, generated: int) -> Reference:
         "constant_pixels": constant_pixels(train_images),
         "gaussian_floor": gaussian_floor_losses(train_images),
     }
+    factors = (
+        measure_factors(test_images[:evaluated], data.image_shape) if data.name == DIGITS else {}
+    )
+    if factors:
+        numbers["mig_ceiling"] = ceiling(factors)
     accuracy = label_agreement(test.probabilities, data.test_labels)
-    return Reference(classify, data.image_shape, fit, numbers, accuracy)
+    return Reference(classify, data.image_shape, fit, numbers, accuracy, factors)
 
 
 def measure_generation(
@@ -367,6 +379,10 @@ def measure_run(arrays: Mapping[str, np.ndarray], real: Reference) -> dict[str, 
         measured |= {f"{key}_uniform": value for key, value in uniform.items()}
     if "test_mean" in arrays:
         measured |= measure_codes(arrays)
+        # A model without an encoder is evaluated on fewer images, the first.
+        factors = {k: v[: len(arrays["test_mean"])] for k, v in real.factors.items()}
+        if factors:
+            measured |= disentanglement(arrays["test_mean"], arrays["test_log_var"], factors)
     return measured
 
 

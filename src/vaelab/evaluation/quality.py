@@ -56,7 +56,9 @@ def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
                 shape=data.image_shape,
                 classes=DATASETS[name].classes,
             )
-        references[name] = reference(partial(classify, model), data, config.evaluation.generated)
+        references[name] = reference(
+            partial(classify, model), data, config.evaluation.generated, config.evaluation.images
+        )
         logger.info(f"{name}: classifier right on {references[name].test_accuracy:.1%} of test")
     write_json(
         config.folder / "measures.json",

@@ -129,6 +129,7 @@ class Reference(TypedDict, total=False):
     pixel_variance: float
     constant_image_recon: float
     constant_pixels: int
+    mig_ceiling: float
     gaussian_floor: dict[str, float]
 
 

@@ -336,7 +336,7 @@ def test_measures_of_codes_come_from_sampled_codes():
 
 
 def test_measures_of_a_conditional_model():
-    real = reference(by_first_pixel, digit_images(300, 500), 300)
+    real = reference(by_first_pixel, digit_images(300, 2000), 300)
     measured = measure_run(vae_arrays(0, conditional=True), real)
     assert measured["label_agreement"] == pytest.approx(0.9)
     assert measured["confidence"] == 1.0
@@ -370,11 +370,11 @@ def test_measures_of_all_runs(tmp_path):
         "frey_d2": ["frey_d2-s0"],
         "untrained": ["untrained-s0"],
     }
-    data = digit_images(4000, 500)
+    data = digit_images(4000, 2000)
     assert data.test_labels is not None
-    data.test_images[:5, 0] = (data.test_labels[:5] + 1) % 10
+    data.test_images[:20, 0] = (data.test_labels[:20] + 1) % 10
     real = reference(classify, data, 300)
-    assert calls == [500, 300]
+    assert calls == [2000, 300]
     calls.clear()
     result = measure_runs(Results(tmp_path, alias), {"mnist": real})
     json.dumps(result, allow_nan=False)

@@ -1,13 +1,14 @@
 """What the documentation site has beside docs/*.md: pages whose text stands elsewhere.
 
-README, configuration, contributing and changelog are the files of the repository. Figures, tables,
-claims, the table of runs and the list of the API are made from the catalogue, the published
-results, config/runs.tsv and the package. Links between files of the repository become links
-between pages; Mermaid diagrams become pictures.
+README, configuration, contributing, changelog and tutorial are files of the repository. Figures,
+tables, claims, the table of runs and the list of the API are made from the catalogue, the
+published results, config/runs.tsv and the package. Links between files of the repository become
+links between pages; Mermaid diagrams become pictures.
 """
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import itertools
@@ -32,6 +33,7 @@ OUTSIDE = {
     "configuration.md": "config/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
+    "tutorial.md": "docs/tutorial.ipynb",
 }
 PRESETS = [path.parent.name for path in sorted(ROOT.glob("results/*/publication.json"))]
 # Beside what `import vaelab` offers: the loop, and the registry of each kind of thing.
@@ -61,6 +63,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     texts = {uri: page() for uri, page in made.items()}
     texts |= {uri: (ROOT / path).read_text(encoding="utf-8") for uri, path in OUTSIDE.items()}
+    texts["tutorial.md"], drawn = _notebook(texts["tutorial.md"])
+    for uri, picture in drawn.items():
+        files.append(File.generated(config, uri, content=picture))
     for uri, text in texts.items():
         files.append(File.generated(config, uri, content=text))
     pictures = itertools.chain(
@@ -176,18 +181,19 @@ def _verdicts() -> str:
         with open(ROOT / f"results/{preset}/claims.csv", encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 by_claim.setdefault(row["id"], {})[preset] = row
-    verdicts = sorted({row["verdict"] for rows in by_claim.values() for row in rows.values()})
-    options = "".join(f"<option>{verdict}</option>" for verdict in verdicts)
-    presets = "".join(f"<option>{preset}</option>" for preset in PRESETS)
+    rows = [row for judged in by_claim.values() for row in judged.values()]
+    verdicts, tags = (_options(sorted({row[key] for row in rows})) for key in ("verdict", "tag"))
+    presets = _options(PRESETS)
     body = [_claim(identifier, rows) for identifier, rows in by_claim.items()]
     return f"""# Claims
 
-How a claim is judged is in [search and claims](search-and-claims.md).
+How a claim is judged, and what the words mean, is in [how claims are judged](claims.md).
 
 <form class="filter" data-claims>
 <label>Words <input type="search" name="words" placeholder="latent, Figure 6, C12"></label>
-<label>Verdict <select name="verdict"><option value="">any</option>{options}</select></label>
+<label>Verdict <select name="verdict"><option value="">any</option>{verdicts}</select></label>
 <label>under <select name="preset"><option value="">any preset</option>{presets}</select></label>
+<label>Said by <select name="tag"><option value="">all</option>{tags}</select></label>
 <output></output>
 </form>
 
@@ -201,16 +207,26 @@ def _claim(identifier: str, rows: dict[str, dict[str, str]]) -> str:
     first = next(iter(rows.values()))
     verdicts = "".join(
         f"<details><summary><code>{preset}</code> "
-        f'<b class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</b></summary>'
+        f'<b class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</b>'
+        f"{_margin(row['margin'])}</summary>"
         f"<p>{html.escape(row['reason'])}</p></details>"
         for preset, row in rows.items()
     )
     data = html.escape(json.dumps({preset: row["verdict"] for preset, row in rows.items()}))
     where = html.escape(f"{first['where']}, section {first['section']}")
     return (
-        f'<li id="{identifier}" data-verdicts="{data}"><p><a href="#{identifier}">{identifier}</a> '
+        f'<li id="{identifier}" data-tag="{first["tag"]}" data-verdicts="{data}"><p>'
+        f'<a href="#{identifier}">{identifier}</a> '
         f"{html.escape(first['statement'])} <small>{where}</small></p>{verdicts}</li>\n"
     )
+
+
+def _margin(standard_errors: str) -> str:
+    return f", margin {float(standard_errors):+.1f} SE" if standard_errors else ""
+
+
+def _options(values: Iterable[str]) -> str:
+    return "".join(f"<option>{value}</option>" for value in values)
 
 
 def _runs() -> str:
@@ -237,6 +253,27 @@ def _api() -> str:
     for title, names in API.items():
         lines += [f"## {title}", *(f"::: {name}" for name in names)]
     return "\n\n".join(lines)
+
+
+def _notebook(source: str) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, and its pictures by their place in the site."""
+    lines: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for cell in json.loads(source)["cells"]:
+        text = "".join(cell["source"])
+        lines.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                name = f"tutorial/{len(pictures) + 1}.png"
+                pictures[name] = base64.b64decode(data["image/png"])
+                lines.append(f"![Output]({name})")
+            elif "text/html" in data:
+                table = "".join(data["text/html"])
+                lines.append(re.sub(r"<style.*?</style>", "", table, flags=re.DOTALL))
+            else:
+                lines.append(f"```text\n{''.join(data['text/plain'])}\n```")
+    return "\n\n".join(lines), pictures
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -164,7 +164,8 @@ def fetch(config: Config, datasets: Sequence[str]) -> None:
     """Download and verify DATASETS (default: those of the run table) into data/raw."""
     from vaelab.data import fetch_dataset
 
-    for name in datasets or needed_datasets(load_runs(config)):
+    runs = load_runs(config)
+    for name in datasets or needed_datasets(runs):
         if DATASETS[name].own:
             continue
         fetch_dataset(

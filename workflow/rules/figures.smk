@@ -13,7 +13,7 @@ for item in CATALOGUE.values():
             if form == "md"
             else report(
                 update(f"{RESULTS}/{path}"),
-                caption=f"../report/{target}.rst",
+                caption=f"../report/{'extension' if item.extension else target}.rst",
                 category=item.category,
                 labels=PLAN.labels(target, form),
             )
@@ -46,6 +46,9 @@ for item in CATALOGUE.values():
         params:
             command=f"{kind} {item.key}",
             code=lambda wildcards, target=target: PLAN.code(target),
+            # The captions say these.
+            title=f"{item.label}: {item.title}",
+            look=item.caption,
             preset=CONFIG.preset,
             seeds=PLAN.seeds_of(target),
             samples=PLAN.samples_of(target),

@@ -82,7 +82,8 @@ class _Families(Registry[Family[Any]]):
     def remove(self, name: str) -> None:
         """Take a family and its model part out again."""
         super().remove(name)
-        MODEL_PARTS.remove(name)
+        if name in MODEL_PARTS:
+            MODEL_PARTS.remove(name)
 
 
 FAMILIES = _Families("model family")

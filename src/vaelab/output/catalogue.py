@@ -15,7 +15,7 @@ from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_2, TABLE_3
 from vaelab.output.plots import MODELS, PLOTS, VAES
 from vaelab.search.algorithm import run_name
 from vaelab.util.load import load_object
-from vaelab.util.registry import Registry
+from vaelab.util.registry import Registry, extension_of
 
 if TYPE_CHECKING:
     from vaelab.results.reader import Results
@@ -37,8 +37,8 @@ class Item:
     Attributes:
         target: name in the workflow: figure_01, table_1, table_likelihood. The function that makes
             it has the same name.
-        module: where that function is, below vaelab.output. It takes `Results` and returns a
-            matplotlib figure or a data frame.
+        module: where that function is, below vaelab.output or, in an extension, by its own name.
+            It takes `Results` and returns a matplotlib figure or a data frame.
         title: what it shows, in a few words.
         section: section of the report that it belongs to.
         caption: what to look for, in a sentence or two of plain text; below a table, what its
@@ -110,8 +110,14 @@ class Item:
     @property
     def function(self) -> Callable[[Results], Any]:
         """What makes it; imported now."""
-        made: Callable[[Results], Any] = load_object(f"vaelab.output.{self.module}:{self.target}")
+        module = self.module if self.extension else f"vaelab.output.{self.module}"
+        made: Callable[[Results], Any] = load_object(f"{module}:{self.target}")
         return made
+
+    @property
+    def extension(self) -> str | None:
+        """The digest of the extension that it is from; None for vaelab's own."""
+        return extension_of(CATALOGUE.kind, self.target)
 
     @property
     def picture_function(self) -> Callable[[Results], Any]:

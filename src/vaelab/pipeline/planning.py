@@ -17,6 +17,7 @@ from typing import Any
 
 from vaelab.data import DATASETS
 from vaelab.data.own import register_own
+from vaelab.estimators.registry import ESTIMATORS
 from vaelab.models.families import family_of
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.search.algorithm import run_name
@@ -26,7 +27,9 @@ from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 from vaelab.training.methods import check, training_cost
 from vaelab.util.code import code_digest
 from vaelab.util.errors import VaelabError
+from vaelab.util.extensions import load_extensions
 from vaelab.util.io import atomic_write
+from vaelab.util.registry import extensions_of_kind
 
 # Text and arrays of every run, and the tables of one with snapshots.
 RUN_FILES = ("metrics.json", "history.csv", "provenance.json", "arrays.npz")
@@ -62,9 +65,11 @@ def load_runs(config: Config, root: Path = Path()) -> Runs:
         root: the folder that `config.runs` is relative to.
 
     Raises:
-        VaelabError: the table is not valid, settings name a run or a dataset that does not exist,
-            or a specification names what is not registered or what does not go together.
+        VaelabError: an extension cannot be used, the table is not valid, settings name a run or a
+            dataset that does not exist, or a specification names what is not registered or what
+            does not go together.
     """
+    load_extensions(config.extensions)
     register_own({name: own.path for name, own in config.data.own.items()})
     for name in config.data.sources:
         if name not in DATASETS:
@@ -214,10 +219,14 @@ class Plan:
     def code(self, target: str) -> str:
         """A digest of the source code behind a figure, a table or a key of `CODE`."""
         if target in CODE:
-            return code_digest(CODE[target])
+            added = extensions_of_kind("claim") if target == "claims" else []
+            return code_digest(CODE[target]) + "".join(added)
         item = CATALOGUE[target]
+        writing = "vaelab.output.writing"
+        if item.extension is not None:
+            return code_digest(writing) + item.extension
         drawn = [item.module, *["figures.images"] * item.pictures]
-        return code_digest("vaelab.output.writing", *(f"vaelab.output.{name}" for name in drawn))
+        return code_digest(writing, *(f"vaelab.output.{name}" for name in drawn))
 
     @property
     def judged_elsewhere(self) -> dict[str, str]:
@@ -244,7 +253,8 @@ class Plan:
         run = self.runs.run(run_id)
         images = DATASETS[run.spec.data.dataset]
         content = f" data {images.sha256}" if images.own else ""
-        return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}{content}"
+        added = "".join(f" extension {digest}" for digest in run.spec.extensions)
+        return f"{run.spec.canonical()} seed {run.seed} schema {TRAINING_SCHEMA}{content}{added}"
 
     @property
     def evaluation_identity(self) -> str:
@@ -257,6 +267,7 @@ class Plan:
         return (
             f"{self.config.evaluation.model_dump_json()} "
             f"{self.config.likelihood.model_dump_json()} schema {EVALUATION_SCHEMA}"
+            + "".join(f" extension {digest}" for digest in extensions_of_kind(ESTIMATORS.kind))
         )
 
     def training_minutes(self, run_id: str, attempt: int = 1) -> int:

@@ -14,6 +14,7 @@ from vaelab.settings.runs import Run
 from vaelab.settings.spec import EVALUATION_SCHEMA
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, read_json
+from vaelab.util.registry import extensions_of_kind
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def evaluation_identity(config: Config, run: Run, checkpoint_sha256: str) -> str
     if run.spec.budget.snapshots:
         settings |= config.likelihood.model_dump(mode="json")
     parts = [EVALUATION_SCHEMA, checkpoint_sha256, settings]
+    extensions = list(run.spec.extensions)
+    if run.spec.budget.snapshots:
+        # The kind of `estimators.registry.ESTIMATORS`.
+        extensions += extensions_of_kind("estimator of log p(x)")
+    # Left out where there are none, as evaluations from before there were extensions are valid.
+    parts += [extensions] if extensions else []
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -208,6 +208,11 @@ class Config(Settings):
     )
     results: str = Field("results", description="Folder under which results/<preset> is written.")
     runs: str = Field(RUN_TABLE, description="The table of runs.")
+    extensions: list[str] = Field(
+        [],
+        description="Python files that add model families, methods, datasets, estimators, figures "
+        "and claims; relative to the file that names them, or to the working directory.",
+    )
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
         [0], min_length=1, description="RNG seeds; with several, tables show mean and spread."
     )
@@ -363,13 +368,24 @@ def load_config(
         defaults: values below those of config.yaml.
         source: what an error calls `overrides`.
     """
-    top = [(str(f), read_yaml(f)) for f in files]
+    top = [(str(f), _located(read_yaml(f), Path(f).parent)) for f in files]
     if overrides:
         top.append((source, dict(overrides)))
-    base = (str(CONFIG_FILE), {**(defaults or {}), **read_yaml(root / CONFIG_FILE)})
+    own = _located(read_yaml(root / CONFIG_FILE), (root / CONFIG_FILE).parent)
+    base = (str(CONFIG_FILE), {**(defaults or {}), **own})
     chosen: list[str] = [layer["preset"] for _, layer in [base, *top] if "preset" in layer]
     path = preset_file(chosen[-1] if chosen else Config().preset, root)
-    return validate([base, (str(path.relative_to(root)), read_yaml(path)), *top])
+    preset = _located(read_yaml(path), path.parent)
+    return validate([base, (str(path.relative_to(root)), preset), *top])
+
+
+def _located(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A layer whose extensions are named from the working directory, not from its own folder."""
+    named = layer.get("extensions")
+    if not isinstance(named, list):
+        return layer
+    beside = {name: str(folder / name) for name in named if (folder / str(name)).is_file()}
+    return layer | {"extensions": [beside.get(name, name) for name in named]}
 
 
 def validate(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:

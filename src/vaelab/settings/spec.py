@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from vaelab.util.registry import Registry
+from vaelab.util.registry import Registry, extensions_of
 
 # Raised whenever the same spec and seed would train to different weights, so that
 # checkpoints of the old semantics are not taken for the new ones.
@@ -249,6 +249,12 @@ class RunSpec(Part):
         """Canonical JSON: fixed field order, no spaces; equal for equal specs."""
         return _compact(self._identity())
 
+    @property
+    def extensions(self) -> list[str]:
+        """Digests of the extensions that the model family, the method or the dataset is from."""
+        used = {"model family": self.model.family, "training method": self.method}
+        return extensions_of([*used.items(), ("dataset", self.data.dataset)])
+
     def endless(self) -> str | None:
         """Canonical JSON of a training without its budget; None if the budget changes its steps.
 
@@ -314,13 +320,17 @@ def _compact(fields: Mapping[str, Any]) -> str:
 
 def fingerprint(spec: RunSpec, seed: int, dataset_sha256: str) -> str:
     """SHA-256 over all that determines the trained weights on a given machine and precision."""
-    return _sha256(spec.canonical(), str(seed), dataset_sha256, str(TRAINING_SCHEMA))
+    return _sha256(spec.canonical(), *_rest(spec, seed, dataset_sha256))
 
 
 def lineage(spec: RunSpec, seed: int, dataset_sha256: str) -> str | None:
     """The fingerprint of a training without its budget; None if the budget changes its steps."""
     endless = spec.endless()
-    return endless and _sha256(endless, str(seed), dataset_sha256, str(TRAINING_SCHEMA))
+    return endless and _sha256(endless, *_rest(spec, seed, dataset_sha256))
+
+
+def _rest(spec: RunSpec, seed: int, dataset_sha256: str) -> list[str]:
+    return [str(seed), dataset_sha256, str(TRAINING_SCHEMA), *spec.extensions]
 
 
 def _sha256(*parts: str) -> str:

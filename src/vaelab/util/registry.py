@@ -3,12 +3,66 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 from vaelab.util.errors import VaelabError
 
 Entry = TypeVar("Entry")
+
+# The digest of the extension that is being imported, and what each extension has added.
+_importing: str | None = None
+_ADDED: dict[tuple[str, str], str] = {}
+_REGISTRIES: list[Registry[Any]] = []
+
+
+@contextmanager
+def added_by(extension: str) -> Iterator[None]:
+    """What is added meanwhile is of an extension, which its digest stands for."""
+    global _importing
+    _importing = extension
+    try:
+        yield
+    finally:
+        _importing = None
+
+
+def _extension() -> str | None:
+    """The digest of the extension whose import adds an entry now; None in vaelab's own modules.
+
+    An extension may be the first to import a module of vaelab that adds entries of its own.
+    """
+    frame = sys._getframe(1) if _importing else None
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return None if frame and frame.f_globals["__name__"].startswith("vaelab.") else _importing
+
+
+def extension_of(kind: str, name: str) -> str | None:
+    """The digest of the extension that an entry is from; None for vaelab's own."""
+    return _ADDED.get((kind, name))
+
+
+def extensions_of(entries: Iterable[tuple[str, str]]) -> list[str]:
+    """The distinct digests of the extensions that entries (kind, name) are from, in order."""
+    return sorted({_ADDED[entry] for entry in entries if entry in _ADDED})
+
+
+def extensions_of_kind(kind: str) -> list[str]:
+    """The distinct digests of the extensions that have added entries of a kind, in order."""
+    return extensions_of(entry for entry in _ADDED if entry[0] == kind)
+
+
+def take_out(extension: str) -> None:
+    """Remove all that an extension has added."""
+    added = {entry for entry, digest in _ADDED.items() if digest == extension}
+    for registry in _REGISTRIES:
+        for name in [name for name in registry if (registry.kind, name) in added]:
+            # One that another removed with its own is gone.
+            if name in registry:
+                registry.remove(name)
 
 
 def nearest_first(name: str, names: Iterable[str]) -> list[str]:
@@ -31,6 +85,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
+        _REGISTRIES.append(self)
 
     def add(self, name: str, entry: Entry) -> Entry:
         """Register an entry and return it.
@@ -41,11 +96,14 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if name in self._entries:
             raise VaelabError(f"there is already a {self.kind} named {name!r}")
         self._entries[name] = entry
+        if extension := _extension():
+            _ADDED[self.kind, name] = extension
         return entry
 
     def remove(self, name: str) -> None:
-        """Take an entry out again, so that a test can add one and leave no trace."""
+        """Take an entry out again."""
         del self._entries[name]
+        _ADDED.pop((self.kind, name), None)
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of a name.

@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 
 from vaelab.original import spread
-from vaelab.original.claims import CLAIMS, MEASURES_FILE, Evidence, claims_frame, counts, evidence
+from vaelab.original.claims import (
+    CLAIMS,
+    MEASURES_FILE,
+    Evidence,
+    claims_frame,
+    counts,
+    evidence,
+    in_order,
+)
 from vaelab.original.claims.judgement import (
     Check,
     Estimate,
@@ -30,7 +38,6 @@ from vaelab.search.algorithm import run_name
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import write_json
 
-BY_ID = {claim.id: claim for claim in CLAIMS}
 # Statements about the literature or about definitions: no run can change them.
 STORED = {"C4": "holds", "C9b": "fails", "C36": "holds", "C49": "holds", "C50": "fails"}
 NEVER = {"C34"}
@@ -356,7 +363,7 @@ def judged(claim: str, **changes: Any) -> Judgement:
     world = made_up()
     for key, value in changes.items():
         set_in(world, key, value)
-    return BY_ID[claim].judge(evidence_of(world))
+    return CLAIMS[claim].judge(evidence_of(world))
 
 
 def curve(*values: float) -> list[float]:
@@ -494,14 +501,14 @@ def test_a_claim_fails_and_is_undecided_by_its_own_threshold(claim, failing, ope
 
 
 def test_every_measurable_claim_is_tested_on_all_sides():
-    assert {side[0] for side in SIDES} | WORLDS | set(STORED) | NEVER == set(BY_ID)
+    assert {side[0] for side in SIDES} | WORLDS | set(STORED) | NEVER == set(CLAIMS)
 
 
 def test_in_the_made_up_world_all_claims_hold(tmp_path, monkeypatch):
     know_noise(monkeypatch, 0.2)
     frame = claims_frame(write(made_up(), tmp_path)).set_index("id")
-    assert list(frame.index) == [claim.id for claim in CLAIMS]
-    expected = dict.fromkeys(BY_ID, "holds") | STORED | dict.fromkeys(NEVER, "not evaluated")
+    assert list(frame.index) == [claim.id for claim in in_order()]
+    expected = dict.fromkeys(CLAIMS, "holds") | STORED | dict.fromkeys(NEVER, "not evaluated")
     # The printed row says beta = 2; no search trains the answer's neighbours; the losses of the
     # survey are the printed ones, which are not monotone.
     expected |= {"C33": "fails", "C42": "not evaluated", "C37": "fails", "C38": "fails"}
@@ -540,8 +547,8 @@ def test_claims_are_numbered_as_in_the_report():
     numbers = [f"C{i}" for i in range(1, 51)]
     for extra, after in (("C3b", "C3"), ("C7c", "C7"), ("C7b", "C7"), ("C9b", "C9")):
         numbers.insert(numbers.index(after) + 1, extra)
-    assert [claim.id for claim in CLAIMS] == numbers
-    assert all(claim.statement.endswith(".") and claim.threshold for claim in CLAIMS)
+    assert [claim.id for claim in in_order()] == numbers
+    assert all(claim.statement.endswith(".") and claim.threshold for claim in in_order())
 
 
 def test_an_empty_folder_evaluates_nothing_and_says_what_is_missing(tmp_path):
@@ -559,7 +566,7 @@ def test_an_empty_folder_evaluates_nothing_and_says_what_is_missing(tmp_path):
 def test_a_missing_run_is_named(run):
     world = made_up()
     del world["runs"][run]
-    judgements = [claim.judge(evidence_of(world)) for claim in CLAIMS if claim.id not in WORLDS]
+    judgements = [claim.judge(evidence_of(world)) for claim in in_order() if claim.id not in WORLDS]
     label = "[500, 100, 5]" if run.startswith("arch") else run
     without = [j for j in judgements if j.verdict == "not evaluated" and run in j.reason]
     assert without
@@ -572,12 +579,12 @@ def test_missing_measures_curves_and_estimates_are_named(tmp_path):
     del world["history"]["beta1", "test_kl"]
     del world["final"]["ml_n1000", "train"]
     evidence = write(world, tmp_path)
-    reasons = {claim: BY_ID[claim].judge(evidence).reason for claim in ("C16", "C11", "C7c")}
+    reasons = {claim: CLAIMS[claim].judge(evidence).reason for claim in ("C16", "C11", "C7c")}
     assert reasons["C16"] == "measures.json has no fid of run beta1."
     assert reasons["C11"] == "history.csv of run beta1 has no column test_kl."
     assert "no report estimate on train images" in reasons["C7c"]
     (tmp_path / "runs" / "ml_n1000-s0" / "likelihood.csv").unlink()
-    reason = BY_ID["C7"].judge(Evidence.load(evidence.results)).reason
+    reason = CLAIMS["C7"].judge(Evidence.load(evidence.results)).reason
     assert reason == "likelihood.csv of run ml_n1000 is missing or damaged."
 
 
@@ -587,14 +594,14 @@ def test_a_claim_with_missing_measures_can_only_fail(fid, verdict):
     world["measures"]["runs"]["beta5"]["fid"] = fid
     for run in ("beta1", "beta2", "beta5"):
         del world["measures"]["runs"][run]["precision"]
-    assert BY_ID["C16"].judge(evidence_of(world)).verdict == verdict
+    assert CLAIMS["C16"].judge(evidence_of(world)).verdict == verdict
 
 
 def test_synthetic_faces_are_never_judged():
     world = made_up()
     world["synthetic"] = {"frey_d5"}
     for claim in ("C2", "C3b"):
-        judgement = BY_ID[claim].judge(evidence_of(world))
+        judgement = CLAIMS[claim].judge(evidence_of(world))
         assert judgement.verdict == "not evaluated"
         assert "synthetic faces" in judgement.reason
 
@@ -625,13 +632,13 @@ def test_a_better_elbo_and_worse_generation():
     for row in TABLE_3:
         run = run_name(row.architecture)
         world["runs"][run]["test"]["neg_elbo"] = world["measures"]["runs"][run]["fid"]
-    opposite = BY_ID["C44"].judge(evidence_of(world))
+    opposite = CLAIMS["C44"].judge(evidence_of(world))
     assert opposite.verdict != "holds"
     # One model of the best loss and a distance just above, or well above, another one's.
     world["runs"]["arch_50_4"]["test"]["neg_elbo"] = 10.0
     for fid, verdict in ((100.0, "holds"), (41.0, "undecided")):
         world["measures"]["runs"]["arch_50_4"]["fid"] = fid
-        judgement = BY_ID["C44"].judge(evidence_of(world))
+        judgement = CLAIMS["C44"].judge(evidence_of(world))
         assert judgement.verdict == verdict, judgement.reason
     assert "arch" not in judgement.reason.split("Judged")[0]
 
@@ -640,7 +647,7 @@ def test_the_report_s_own_survey_violates_its_assumption():
     world = made_up()
     for architecture, row in architecture_rows().items():
         world["runs"][run_name(architecture)]["train"] |= {"recon": row.recon, "kl": row.kl}
-    recon, kl = (BY_ID[claim].judge(evidence_of(world)) for claim in ("C37", "C38"))
+    recon, kl = (CLAIMS[claim].judge(evidence_of(world)) for claim in ("C37", "C38"))
     assert recon.verdict == kl.verdict == "fails"
     assert recon.numbers["comparable pairs"].mean == 159
     assert recon.numbers["violations"].mean == kl.numbers["violations"].mean == 4
@@ -662,7 +669,7 @@ def test_monotony_is_judged_by_all_pairs_at_once(claim, loss, sign):
             world["runs"][f"arch_{width}_3"]["train"][loss] = value
             decisions["probes"].append({"run": f"arch_{width}_3"})
         world["decisions"] = decisions
-        return BY_ID[claim].judge(evidence_of(world)).verdict
+        return CLAIMS[claim].judge(evidence_of(world)).verdict
 
     assert at(5.0, 5.0, 5.0) == "holds"
     assert at(5.0, -1.0, 5.0) == "undecided"
@@ -687,14 +694,14 @@ def test_minimality_needs_a_good_answer_and_its_narrower_neighbours():
 
 def test_probes_and_seeds_beyond_the_run_table_count(tmp_path):
     evidence = write(made_up(), tmp_path)
-    before = BY_ID["C37"].judge(evidence).numbers["architectures"].mean
+    before = CLAIMS["C37"].judge(evidence).numbers["architectures"].mean
     for name, recon in (("arch_400_300_3-s0", 122.0), ("vae-s1", 117.0), ("vae-s2", 99.0)):
         other = {"optimizer": "adam"} if name == "vae-s2" else {}
         write_json(tmp_path / "runs" / name / "metrics.json", metrics(recon, 9.3, spec=other))
     decisions = _decisions((324, 284, 3)) | {"probes": [{"run": "arch_400_300_3"}]}
     write_json(tmp_path / "search" / "decisions.json", decisions)
     again = Evidence.load(Results(tmp_path, evidence.results.alias))
-    assert BY_ID["C37"].judge(again).numbers["architectures"].mean == before + 1
+    assert CLAIMS["C37"].judge(again).numbers["architectures"].mean == before + 1
     # Seed 2 is of another recipe.
     recon = again.loss("vae", "test recon")
     assert (recon.mean, recon.se) == (116.5, pytest.approx(0.33 / 2**0.5))
@@ -706,7 +713,7 @@ def test_figure_15_falls_back_on_our_own_minimal_architecture():
     world["runs"]["arch_330_284_3"]["test"]["recon"] = 118.0
     world["measures"]["runs"]["arch_330_284_3"]["fid"] = 61.0
     world["decisions"] = _decisions((330, 284, 3))
-    judgement = BY_ID["C43"].judge(evidence_of(world))
+    judgement = CLAIMS["C43"].judge(evidence_of(world))
     assert judgement.verdict == "holds"
     assert judgement.numbers["fid, [330, 284, 3]"].mean == 61.0
 
@@ -714,10 +721,10 @@ def test_figure_15_falls_back_on_our_own_minimal_architecture():
 def test_the_recipe_is_stated():
     world = made_up()
     evidence = evidence_of(world)
-    assert "the report's recipe (Adagrad 0.01, N(0, 0.01)" in BY_ID["C1"].judge(evidence).reason
-    assert "the report's recipe (Adam 0.01, fan-in" in BY_ID["C25"].judge(evidence).reason
+    assert "the report's recipe (Adagrad 0.01, N(0, 0.01)" in CLAIMS["C1"].judge(evidence).reason
+    assert "the report's recipe (Adam 0.01, fan-in" in CLAIMS["C25"].judge(evidence).reason
     world["runs"]["mnist_d3"]["spec"]["init"] = "default"
-    assert "the modern recipe (Adagrad" in BY_ID["C1"].judge(evidence_of(world)).reason
+    assert "the modern recipe (Adagrad" in CLAIMS["C1"].judge(evidence_of(world)).reason
 
 
 # Estimates and their corrections ---------------------------------------------------------

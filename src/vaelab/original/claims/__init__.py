@@ -1,6 +1,6 @@
 """Every sentence that the report claims, judged by code over the measured results.
 
-`CLAIMS` lists the claims in the report's numbering; `claims_frame` judges them all. Nothing
+`in_order` lists the claims in the report's numbering; `claims_frame` judges them all. Nothing
 here imports torch. Verdicts come from the files of one preset, so each preset's recipe has
 verdicts of its own.
 """
@@ -13,7 +13,7 @@ from collections import Counter
 
 import pandas as pd
 
-from vaelab.original.claims import section2, section3, section4, section5
+from vaelab.original.claims import section2, section3, section4, section5  # noqa: F401
 from vaelab.original.claims.evidence import MEASURES_FILE, Evidence
 from vaelab.original.claims.judgement import (
     LEVEL,
@@ -24,25 +24,13 @@ from vaelab.original.claims.judgement import (
     holm,
     uncertainty,
 )
-from vaelab.original.claims.registry import Claim
+from vaelab.original.claims.registry import CLAIMS, Claim, in_order
 from vaelab.results.reader import alarm_notes, provenance_line
-
-CLAIMS: tuple[Claim, ...] = tuple(
-    sorted(
-        (
-            value
-            for module in (section2, section3, section4, section5)
-            for value in vars(module).values()
-            if isinstance(value, Claim)
-        ),
-        key=lambda claim: claim.order,
-    )
-)
 
 
 def judge_all(evidence: Evidence) -> dict[str, Judgement]:
     """The judgement on every claim, by id, corrected for their number."""
-    return holm({claim.id: claim.weigh(evidence) for claim in CLAIMS})
+    return holm({claim.id: claim.weigh(evidence) for claim in in_order()})
 
 
 def claims_frame(evidence: Evidence) -> pd.DataFrame:
@@ -57,7 +45,7 @@ def claims_frame(evidence: Evidence) -> pd.DataFrame:
     """
     judgements = judge_all(evidence)
     rows = []
-    for claim in CLAIMS:
+    for claim in in_order():
         judgement = judgements[claim.id]
         margin = judgement.check.margin if judgement.check else math.inf
         rows.append(
@@ -129,5 +117,6 @@ __all__ = [
     "Verdict",
     "claims_frame",
     "counts",
+    "in_order",
     "judge_all",
 ]

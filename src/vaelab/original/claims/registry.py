@@ -16,7 +16,10 @@ from vaelab.original.claims.judgement import (
     Verdict,
     conclude,
 )
+from vaelab.util.errors import VaelabError
+from vaelab.util.registry import Registry
 
+ID = re.compile(r"C(\d+)([a-z]?)")
 # Whose sentence it is: the report says it, it follows from what the report says, or we ask it.
 Tag = Literal["report", "implied", "ours"]
 Judge = Callable[[Evidence], Iterable[Check]]
@@ -57,7 +60,7 @@ class Claim:
     @property
     def order(self) -> tuple[int, str]:
         """Sorts C3 before C3b before C4."""
-        match = re.fullmatch(r"C(\d+)([a-z]?)", self.id)
+        match = ID.fullmatch(self.id)
         assert match is not None
         return int(match[1]), match[2]
 
@@ -90,18 +93,29 @@ class Claim:
         return self.weigh(evidence).alone
 
 
+CLAIMS: Registry[Claim] = Registry("claim")
+
+
+def in_order() -> list[Claim]:
+    """The claims in the report's numbering."""
+    return sorted(CLAIMS.values(), key=lambda claim: claim.order)
+
+
 def claim(
     id: str, section: str, where: str, tag: Tag, same_as: str = ""
 ) -> Callable[[Judge], Claim]:
     """Turn a generator of conditions into a claim.
 
     Its docstring is the statement, and after "Holds if: " the threshold in words.
+
+    Raises:
+        VaelabError: an id of another form, or one that is taken.
     """
 
     def register(judge: Judge) -> Claim:
         text = " ".join((judge.__doc__ or "").split())
         statement, _, threshold = text.partition(" Holds if: ")
-        return Claim(id, section, where, tag, statement, threshold, judge, same_as)
+        return _add(Claim(id, section, where, tag, statement, threshold, judge, same_as))
 
     return register
 
@@ -110,4 +124,11 @@ def fact(
     id: str, section: str, where: str, verdict: Verdict, statement: str, threshold: str, reason: str
 ) -> Claim:
     """A statement about the literature or the report, which no run can change."""
-    return Claim(id, section, where, "report", statement, threshold, Judgement(verdict, reason))
+    judgement = Judgement(verdict, reason)
+    return _add(Claim(id, section, where, "report", statement, threshold, judgement))
+
+
+def _add(claim: Claim) -> Claim:
+    if not ID.fullmatch(claim.id):
+        raise VaelabError(f"a claim is called C and a number, such as C60; not {claim.id!r}")
+    return CLAIMS.add(claim.id, claim)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from vaelab.settings.spec import RunSpec
+from vaelab.settings.spec import MODEL_PARTS, RunSpec
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import CHECKOUT, read_json
 from vaelab.util.registry import nearest_first
@@ -59,9 +59,16 @@ class CheckpointRecord:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> CheckpointRecord | None:
-        """The record in a checkpoint's metadata; None in one that was written before it was."""
+        """The record in a checkpoint's metadata; None in one that was written before it was.
+
+        Raises:
+            VaelabError: a model of a family that is not registered.
+        """
         if "spec" not in metadata:
             return None
+        family = metadata["spec"]["model"]
+        if family not in MODEL_PARTS:
+            raise VaelabError(f"{MODEL_PARTS.unknown(family)}; import the extension that has it")
         dataset = metadata["dataset"]
         height, width = dataset["image_shape"]
         return cls(

@@ -41,7 +41,9 @@ def load_extensions(files: Iterable[str]) -> None:
 
 
 def _load(path: Path, file: str, digest: str) -> None:
-    if not path.stem.isidentifier() or importlib.util.find_spec(path.stem) is not None:
+    # It finds this very file where the folder is on the path already.
+    found = importlib.util.find_spec(path.stem) if path.stem.isidentifier() else None
+    if not path.stem.isidentifier() or (found and Path(str(found.origin)).resolve() != path):
         raise VaelabError(f"extensions: {file}: {path.stem} is no free name for a module")
     # For the modules beside it as well, which it may name.
     sys.path.append(str(path.parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from sklearn.datasets import load_digits
 
 from toys import toy_spec, toy_vqvae_spec
-from vaelab.data import DATASETS, load
+from vaelab.data import DATASETS, fetch_dataset, load
 from vaelab.data.own import register_own
 from vaelab.settings.spec import fingerprint
 from vaelab.training.methods import check
 from vaelab.util.errors import VaelabError
 
+MIRROR = os.environ.get("VAELAB_DATA_MIRROR")
 DIGITS = load_digits()
 # 1797 digits of 8 x 8 with 17 grey levels.
 IMAGES, LABELS = DIGITS.images / 16, DIGITS.target
@@ -76,6 +78,22 @@ def test_what_a_model_asks_of_the_images(own: Path) -> None:
         check(toy_vqvae_spec(dataset="digits8"))
     with pytest.raises(VaelabError, match="train_subset is at most 1500"):
         check(toy_spec(dataset="digits8", train_subset=1501))
+
+
+@pytest.mark.skipif(not MIRROR, reason="VAELAB_DATA_MIRROR names no mirror of MNIST")
+def test_mnist_written_out_is_mnist(own: Path, tmp_path: Path) -> None:
+    fetch_dataset("mnist", tmp_path, base_urls={"mnist": []})
+    real = load("mnist", tmp_path)
+    images = {
+        "train": real.train_images.reshape(-1, 28, 28),
+        "test": real.test_images.reshape(-1, 28, 28).astype(np.float32) / 255,
+    }
+    registered(own, **images, train_labels=real.train_labels, test_labels=real.test_labels)
+    written = load("digits8")
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(getattr(written, name), getattr(real, name))
+    assert (DATASETS["digits8"].image_shape, DATASETS["digits8"].classes) == ((28, 28), 10)
+    check(toy_vqvae_spec(dataset="digits8"))
 
 
 @pytest.mark.parametrize(

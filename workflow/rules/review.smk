@@ -31,6 +31,7 @@ rule claims:
         preset=CONFIG.preset,
         seeds=PLAN.seeds,
         runs=sorted(RUNS.alias),
+        further=lambda wildcards: PLAN.further_seeds,
         code=lambda wildcards: PLAN.code("claims"),
     shell:
         "vaelab claims > {log:q} 2>&1"

@@ -33,5 +33,7 @@ rule search:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        further=lambda wildcards: PLAN.further_seeds,
     shell:
         "vaelab search --summary > {log:q} 2>&1"

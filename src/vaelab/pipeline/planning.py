@@ -237,6 +237,13 @@ class Plan:
         }
 
     @property
+    def further_seeds(self) -> list[str]:
+        """Runs on record with seeds that the settings lack; they enter spreads."""
+        found = sorted(path.parent.name for path in self.config.folder.glob("runs/*/metrics.json"))
+        seeds = set(map(str, self.config.seeds))
+        return [i for i in found if i not in self.runs.apart and i.rpartition("-s")[2] not in seeds]
+
+    @property
     def studies(self) -> dict[str, str]:
         """Digests of the tables that are there though `all` does not make them."""
         files = [self.config.folder / i.files["csv"] for i in CATALOGUE.values() if i.apart]

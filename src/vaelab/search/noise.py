@@ -7,7 +7,6 @@ which the search assumes.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -35,7 +34,6 @@ from vaelab.search.smooth import (
     LEVEL,
     MODERN,
     Fit,
-    Noise,
     Quantity,
     Spreads,
     answer_line,
@@ -44,11 +42,8 @@ from vaelab.search.smooth import (
 )
 from vaelab.settings.config import SearchSettings
 
-__all__ = ["Noise", "Quantity"]
-
 # Most frequent answers of the repeated search that are kept.
 ANSWERS = 20
-ASSUMED = dict.fromkeys(MODERN, Noise())
 
 
 def flip_probability(
@@ -127,7 +122,7 @@ def answer_distribution(
 class Violation(NamedTuple):
     """A pair of one depth, `smaller` nowhere wider than `larger`, that contradicts 5.1.
 
-    `by` is the size, nats (0 for a tie), `standard_errors` the same in errors of the difference.
+    `by` is the size, nats; 0 for a tie.
     """
 
     smaller: Architecture
@@ -135,7 +130,6 @@ class Violation(NamedTuple):
     smaller_value: float
     larger_value: float
     by: float
-    standard_errors: float
 
 
 class Monotonicity(NamedTuple):
@@ -159,9 +153,7 @@ def comparable(architectures: Iterable[Architecture]) -> list[tuple[Architecture
     ]
 
 
-def monotonicity_violations(
-    measurements: Mapping[Architecture, Measurement], spreads: Spreads = ASSUMED
-) -> Monotonicity:
+def monotonicity_violations(measurements: Mapping[Architecture, Measurement]) -> Monotonicity:
     """Check that, of two models of one depth, the smaller has more recon and less kl.
 
     The report prints "for any i" (assumption 5.1). It means for all i, and strictly for one.
@@ -173,10 +165,7 @@ def monotonicity_violations(
         for pair in pairs:
             a, b = (getattr(measurements[x], quantity) for x in pair)
             if (by := sign * (b - a)) >= 0:
-                error = math.hypot(
-                    *(standard_error(x, measurements[x], quantity, spreads) for x in pair)
-                )
-                found.append(Violation(*pair, a, b, by, by / error))
+                found.append(Violation(*pair, a, b, by))
         found.sort(key=lambda v: -v.by)
         return tuple(v for v in found if v.by > 0), tuple(v for v in found if v.by == 0)
 
@@ -232,7 +221,7 @@ def search_summary(
                 ),
             }
         )
-    violations = monotonicity_violations(recorded, spreads)
+    violations = monotonicity_violations(recorded)
     answer = SearchAnswer(finished=step.answer is not None)
     found = step.answer.architecture if step.answer else None
     if step.answer is not None:

@@ -35,8 +35,8 @@ LEVEL = 0.9
 class Noise(NamedTuple):
     """Standard deviation of one training's losses over seeds, nats."""
 
-    recon: float = 0.33
-    kl: float = 0.1
+    recon: float
+    kl: float
 
 
 Spreads: TypeAlias = Mapping[str, Noise]

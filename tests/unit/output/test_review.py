@@ -584,6 +584,16 @@ def test_drawing_has_a_bar_and_a_mark_for_each_probe() -> None:
     assert all(below[1] < above[0] for above, below in zip(domains, domains[1:], strict=False))
 
 
+def test_the_answer_is_an_interval_read_off_a_line() -> None:
+    walk = searching.report_walk()
+    assert walk.told == "[h, 284, 3], h = 320 (90 %: 288 to 341)"
+    _, drawn = searching.panels(walk)
+    *_, line, points, threshold = drawn["data"]
+    assert len(points["x"]) == len(points["marker"]["color"]) == 8
+    assert line["y"][0] > 120 > line["y"][-1]
+    assert threshold["y"] == [120.0, 120.0]
+
+
 def test_search_that_found_nothing_says_why() -> None:
     summary = search()
     summary["answer"] = {"finished": True, "architecture": None, "reason": "recon is above 120"}

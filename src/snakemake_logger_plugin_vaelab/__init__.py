@@ -1,8 +1,8 @@
 """What Snakemake shows on a terminal: trainings under way, what has appeared, the time left.
 
 Snakemake finds this package by its name; profiles/default asks for it with `logger: vaelab`. Where
-the output is no terminal, with --quiet, in a dry run and in CI it stays silent and
-leaves the screen to Snakemake. The full log goes to .snakemake/log in any case.
+the output is not a terminal, with --quiet, in a dry run and in CI it stays silent and leaves the
+screen to Snakemake. The full log goes to .snakemake/log in any case.
 """
 
 from __future__ import annotations

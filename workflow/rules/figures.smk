@@ -20,7 +20,7 @@ for item in CATALOGUE.values():
         )
         for form, path in item.files.items()
     }
-    # As text: the flags of an output are no flags of an input.
+    # As text: the flags of an output mean nothing on an input.
     REPORT_FILES += [] if item.apart else map(str, files.values())
 
     rule:

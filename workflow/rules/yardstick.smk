@@ -1,4 +1,4 @@
-# REQUIRED INPUTS: the run `yardstick`, which is no part of `all`.
+# REQUIRED INPUTS: the run `yardstick`, which is not part of `all`.
 # OUTPUTS: yardstick.json, the test NLL of Burda et al.'s VAE beside the literature's.
 
 # Of the first seed; none where a run table of one's own lacks it.

@@ -105,7 +105,7 @@ def _fetch_real(dataset: DatasetEntry, root: Path, sources: Iterable[Source]) ->
         missing[file] = [f"{file.name}, content SHA-256 {file.sha256}, was tried from:"]
         if state.state != "missing":
             logger.info(f"{dataset.name}: {state.problem}; to be replaced")
-            missing[file].insert(0, f"The file that is there is no good: {state.problem}")
+            missing[file].insert(0, f"The file that is there cannot be used: {state.problem}")
     for source in sources if missing else ():
         # A host that is out of reach costs one time-out and not one a file.
         with suppress(OutOfReach):

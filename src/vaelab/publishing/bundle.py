@@ -58,7 +58,7 @@ def fetch_bundle(source: str, stage: Path) -> Path:
         return Path(source)
     doi = DOI.fullmatch(source)
     if not doi and not re.match("https?://", source):
-        raise VaelabError(f"{source} is no file, no URL and no DOI")
+        raise VaelabError(f"{source} is not a file, a URL or a DOI")
     # Imported here because it imports requests, which takes a while.
     import pooch
 
@@ -84,7 +84,7 @@ def unpack_bundle(file: Path, config: Config, results: Path) -> Publication:
 
     Raises:
         VaelabError: no bundle of the preset, a truncated one, or one with a member that its record
-            does not have, that is no plain file, or that would land elsewhere.
+            does not have, that is not a plain file, or that would land elsewhere.
     """
     try:
         with tarfile.open(file, "r:") as archive:

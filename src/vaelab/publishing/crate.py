@@ -44,8 +44,8 @@ def write_crate(config: Config, target: Path) -> None:
     """Write the crate of a preset's results as a zip file.
 
     Raises:
-        VaelabError: the preset has no results, this is no checkout of the repository, or the file's
-            name does not end in .zip.
+        VaelabError: the preset has no results, this is not a checkout of the repository, or the
+            file's name does not end in .zip.
     """
     if target.suffix != ".zip":
         raise VaelabError(f"{target}: a crate is a zip file, so its name should end in .zip")

@@ -95,7 +95,7 @@ def find_checkpoint(source: str | Path, results: str | Path | None = None) -> Pa
     if path.is_file():
         return path
     if path.suffix == ".safetensors" or len(path.parts) != 2:
-        raise VaelabError(f"{source} is no file, and no run as in 'modern/vae'")
+        raise VaelabError(f"{source} is neither a file nor a run such as 'modern/vae'")
     preset, run = path.parts
     folders = [folder for folder in _folders(results) if (folder / preset).is_dir()]
     if not folders:

@@ -121,7 +121,7 @@ class _Smooth:
             projected = np.pad(u.T @ (values * scale), (0, len(prior) - u.shape[1]))
             self.mean = prior * (vt.T @ (s * projected / (1.0 + s**2)))
             residual = np.abs(values - design @ self.mean) / errors
-            # A training that is stuck is no point of a smooth curve: the tails of Student's t.
+            # A training that is stuck does not lie on a smooth curve: the tails of Student's t.
             weight = np.minimum(1.0, (self._TAIL + 1.0) / (self._TAIL + residual**2))
         df = len(values) - float(np.sum(s**2 / (1.0 + s**2)))
         # The median residual of a normal distribution is 0.67 standard deviations.

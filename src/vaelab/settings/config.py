@@ -21,7 +21,7 @@ PRESET_FOLDER = Path("config/presets")
 RUN_TABLE = "config/runs.tsv"
 # A preset whose numbers mean nothing is compared with no other.
 MEANINGLESS = "smoke"
-# Presets whose results are published: made-up faces are no part of those.
+# Presets whose results are published: made-up faces are not part of those.
 PUBLISHED = ("modern", "faithful", "paper")
 Preset = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Group = Literal[

@@ -32,7 +32,7 @@ class RunRow(BaseModel):
     group: Group = Field(description="Group whose budget and recipe a preset may change.")
     when: Literal["always", "baselines", "extras", "by_name"] = Field(
         "always",
-        description="Config switch that the run waits for; a run `by_name` is no part of `all`.",
+        description="Config switch that the run waits for; a run `by_name` is not part of `all`.",
     )
     spec: RunSpec
 

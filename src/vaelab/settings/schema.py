@@ -201,7 +201,7 @@ def _definition(field: Schema) -> str | None:
 
 
 def _values(field: Schema) -> Schema:
-    """The schema of a mapping's values; empty for what is no mapping."""
+    """The schema of a mapping's values; empty for anything else."""
     return field.get("additionalProperties") or {}
 
 

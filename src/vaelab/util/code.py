@@ -1,7 +1,7 @@
 """A digest of source code, so that what a changed function made is made again.
 
 It is of the content, so a fresh clone has the same one. Comments, docstrings, line breaks and dates
-are no part of it.
+are not part of it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _says_nothing(node: ast.AST) -> bool:
 
 
 def _data_files(package: Path) -> list[Path]:
-    """The files of a package that are no code, such as templates, in its folders without code."""
+    """The files of a package that are not code, such as templates, in its folders without code."""
     folders = [
         package,
         *(f for f in package.iterdir() if f.is_dir() and not (f / "__init__.py").exists()),

@@ -486,7 +486,7 @@ def test_fallback_is_marked_retried_and_refused(root: Path) -> None:
     assert verify_dataset("frey", root, REGISTRY)[0].state == "synthetic"
     with pytest.raises(VaelabError, match="synthetic images, which this preset does not allow"):
         load("frey", root, allow_synthetic=False, registry=REGISTRY)
-    with pytest.raises(VaelabError, match="is no good: .* holds synthetic images"):
+    with pytest.raises(VaelabError, match="cannot be used: .* holds synthetic images"):
         fetch(root, [down], name="frey")
 
     path = root / "raw/frey/faces.npy"

@@ -248,7 +248,7 @@ def test_runs_are_found_by_preset_and_name(tmp_path: Path, monkeypatch: pytest.M
         vaelab.load("mine/cvea")
     with pytest.raises(VaelabError, match=r"no results of a preset 'yours'; there are: .*mine"):
         vaelab.load("yours/vae")
-    with pytest.raises(VaelabError, match=r"is no file, and no run as in 'modern/vae'"):
+    with pytest.raises(VaelabError, match=r"is neither a file nor a run such as 'modern/vae'"):
         vaelab.load("nothing.safetensors")
     assert vaelab.load("mine/vae", results=folder.parent).name == "vae"
 

@@ -434,7 +434,7 @@ def decisions(architecture: list[int] | None, finished: bool = True) -> dict[str
 def test_figure_15_shows_the_reports_answer_beside_ours(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
     write_runs(folder, ["arch_324_284_3"])
-    # A probe of our search is no row of the run table, so no alias names it.
+    # A probe of our search is not a row of the run table, so no alias names it.
     write_run(folder, "arch_360_250_3", parameters=1_000_000)
     write_json(folder / "search/decisions.json", decisions([360, 250, 3]))
     results = Results(folder, alias(["arch_324_284_3"]))

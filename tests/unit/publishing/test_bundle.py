@@ -118,12 +118,18 @@ def test_damage_is_one_clear_error(good: bytes, empty: Versioned, tmp_path: Path
     outside = json.dumps({"sha256": {"../../x": ""}, "classifier": {}}).encode()
     cases = {
         "flipped": (packed(members | {weights: b"?"}), "safetensors: has SHA-256 .*published"),
-        "half": (good[: len(good) // 2], "is no whole bundle of preset modern: it lacks modern/"),
-        "begun": (good[:700], "is no whole bundle of preset modern: unexpected end of data"),
+        "half": (
+            good[: len(good) // 2],
+            "is not a complete bundle of preset modern: it lacks modern/",
+        ),
+        "begun": (good[:700], "is not a complete bundle of preset modern: unexpected end of data"),
         "short": (packed(dict(list(members.items())[:-1])), "no whole bundle.*it lacks modern/"),
-        "no tar": (b"<html>not found</html>" * 100, "is no whole bundle"),
-        "nothing": (b"", "is no whole bundle"),
-        "record": (packed(members | {record: b"{}"}), "is no whole bundle.*'sha256' and 'class"),
+        "no tar": (b"<html>not found</html>" * 100, "is not a complete bundle"),
+        "nothing": (b"", "is not a complete bundle"),
+        "record": (
+            packed(members | {record: b"{}"}),
+            "is not a complete bundle.*'sha256' and 'class",
+        ),
         "other": (packed({"quick/publication.json": b"{}"}), "modern: it begins with quick/publ"),
         "stranger": (packed(members | {"modern/more": b""}), "modern/more is not of its record"),
         "climbing": (packed({record: outside, "modern/../../x": b"x"}), "would be extracted to"),
@@ -144,7 +150,7 @@ def test_download_that_breaks_off_is_one_clear_error(good: bytes, empty: Version
         for name in ("half.tar", "none.tar"):
             with pytest.raises(VaelabError, match=f"{name} could not be downloaded: "):
                 empty._say(lambda c, r, n=name: bundle_restore(c, r, server.url + n))
-    with pytest.raises(VaelabError, match="modern.tar is no file, no URL and no DOI"):
+    with pytest.raises(VaelabError, match="modern.tar is not a file, a URL or a DOI"):
         empty._say(lambda config, runs: bundle_restore(config, runs, "modern.tar"))
     assert not empty.results.exists()
 

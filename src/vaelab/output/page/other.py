@@ -120,7 +120,7 @@ def _measures(
 
 
 def _chart(results: Results, name: str, test: Mapping[str, Any]) -> charts.Chart:
-    # A VAE has a squared error as well, but it is no part of its objective.
+    # A VAE has a squared error as well, but it is not part of its objective.
     chosen = ("recon", "kl", "neg_elbo") if "kl" in test else ("mse", "embedding", "objective")
     series = tuple(
         plots.Series(name, key, CURVES[key][0], plots.Pair(CURVES[key][1], CURVES[key][1]))

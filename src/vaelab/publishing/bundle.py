@@ -102,8 +102,8 @@ def unpack_bundle(file: Path, config: Config, results: Path) -> Publication:
             if missing:
                 raise ValueError(f"it lacks {min(missing)}")
     except (tarfile.TarError, OSError, TypeError, ValueError, VaelabError) as error:
-        what = f"whole bundle of preset {config.preset}"
-        raise VaelabError(f"{file} is no {what}: {error}") from error
+        what = f"complete bundle of preset {config.preset}"
+        raise VaelabError(f"{file} is not a {what}: {error}") from error
     return publication
 
 

@@ -282,10 +282,10 @@ def search(config: Config, step: int | None, summary: bool) -> None:
 def claims(config: Config) -> None:
     """Judge every claim of the report (claims.csv and .md)."""
     from vaelab.original.claims import Evidence, claims_frame
-    from vaelab.output.tables import write_table
+    from vaelab.output.tables import write_claims
 
     frame = claims_frame(Evidence.load(_results(config)))
-    write_table(frame, config.folder / "claims.csv", config.folder / "claims.md")
+    write_claims(frame, config.folder, config.judged_elsewhere)
     for verdict, count in frame["verdict"].value_counts().items():
         click.echo(f"{count} {verdict}")
 

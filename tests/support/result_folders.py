@@ -105,6 +105,7 @@ def write_run(
     samples: int = 300_000,
     dataset: str | None = None,
     synthetic: bool = False,
+    spec: Mapping[str, Any] | None = None,
     **metrics: Any,
 ) -> Path:
     """Write one evaluated run and return its folder; what is not given is made up."""
@@ -118,7 +119,7 @@ def write_run(
             "name": name,
             "seed": seed,
             "preset": folder.name,
-            "spec": {"beta": 1.0},
+            "spec": {"beta": 1.0, "dataset": dataset} | dict(spec or {}),
             "parameters": 1_043_266,
             "image_shape": list(SHAPES[dataset]),
             "train": dict(train or losses(110.0, 9.0)),

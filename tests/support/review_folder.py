@@ -145,6 +145,7 @@ def table_1() -> pd.DataFrame:
         [
             {
                 "model": model,
+                "run": "vae",
                 "train_recon": recon,
                 "train_recon_spread": 0.25,
                 "report_recon": report_recon,
@@ -219,7 +220,7 @@ def make_page(folder: Path, **changes: Any) -> Path:
             columns=["step", "s", "cpu_time", "max_rss"],
         ),
         "config": {"preset": folder.name, "seeds": [0], "data": {"mirror": "/secret/mirror"}},
-        "other_claims": {},
+        "others": {},
     }
     out = folder / "index.html"
     out.write_text(render(page_context(results, **(arguments | changes))), encoding="utf-8")

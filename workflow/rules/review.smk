@@ -32,6 +32,8 @@ rule claims:
         seeds=PLAN.seeds,
         runs=sorted(RUNS.alias),
         further=lambda wildcards: PLAN.further_seeds,
+        # Both set the verdicts of other presets beside their own.
+        elsewhere=lambda wildcards: PLAN.judged_elsewhere,
         code=lambda wildcards: PLAN.code("claims"),
     shell:
         "vaelab claims > {log:q} 2>&1"
@@ -66,7 +68,6 @@ rule page:
     params:
         preset=CONFIG.preset,
         seeds=PLAN.seeds,
-        # The page sets the verdicts of other presets beside its own.
         elsewhere=lambda wildcards: PLAN.judged_elsewhere,
         # Tables that `all` does not make, but the page shows.
         studies=lambda wildcards: PLAN.studies,

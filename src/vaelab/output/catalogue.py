@@ -126,8 +126,9 @@ class Item:
 
 
 def compared(*quantities: str) -> tuple[str, ...]:
-    """Columns of a table: ours on the training set, the report's, and the difference."""
-    return tuple(f"{kind}_{name}" for name in quantities for kind in ("train", "report", "diff"))
+    """Columns of a table: ours on train and test, the report's, and the difference on train."""
+    kinds = ("train", "test", "report", "diff")
+    return tuple(f"{kind}_{name}" for name in quantities for kind in kinds)
 
 
 def figures() -> list[Item]:
@@ -160,6 +161,12 @@ RECIPES = tuple(
     for init in ("normal", "default")
     for optimizer in ("adagrad", "adam")
     for bias in ("", "_bias")
+)
+
+# Below Tables 1 and 3.
+REPLICA = (
+    "Δ is ours on the training set minus the report's. Whether it is within ±2 (recon) and ±0.4 "
+    "(KL), as it should be for a replica, is said of the report's own recipe alone. "
 )
 
 CATALOGUE: Registry[Item] = Registry("figure or table")
@@ -307,16 +314,14 @@ for _item in (
         "tables",
         "Loss after convergence",
         "4.4 Training process and loss",
-        "Δ is ours on the training set minus the report's. The objective contains β, −ELBO is "
-        "recon + KL. MSE is per pixel.",
+        REPLICA + "The objective contains β, −ELBO is recon + KL. MSE is per pixel.",
         ("vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae"),
         split="train and test",
         columns=(
             "model",
+            "budget_percent",
             *compared("recon", "kl", "neg_elbo", "objective"),
-            "test_recon",
-            "test_kl",
-            "test_neg_elbo",
+            "within_tolerance",
             "test_nll",
             "test_mse",
         ),
@@ -337,8 +342,6 @@ for _item in (
             "our_step",
             "parameters",
             *compared("recon", "kl"),
-            "test_recon",
-            "test_kl",
             "good",
             "report_good",
             "flip_probability",
@@ -350,16 +353,15 @@ for _item in (
         "tables",
         "Performance of different networks",
         "6.2 Additional experiments",
-        "Δ is ours on the training set minus the report's.",
+        REPLICA.strip(),
         tuple(run_name(row.architecture) for row in TABLE_3),
         split="train and test",
         columns=(
             "architecture",
             "parameters",
+            "budget_percent",
             *compared("recon", "kl", "neg_elbo"),
-            "test_recon",
-            "test_kl",
-            "test_neg_elbo",
+            "within_tolerance",
         ),
         pictures=True,
     ),
@@ -414,8 +416,8 @@ add(
             "parameters",
             "seeds",
             "train_recon",
-            "train_kl",
             "test_recon",
+            "train_kl",
             "test_kl",
             "good",
             "front",
@@ -441,9 +443,9 @@ add(
             "output_bias",
             "seeds",
             "train_neg_elbo",
+            "test_neg_elbo",
             "train_recon",
             "train_kl",
-            "test_neg_elbo",
         ),
         apart=True,
     )

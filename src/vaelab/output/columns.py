@@ -70,7 +70,8 @@ class Column:
 
 def _losses(quantity: str, name: str, group: str, judged: bool) -> dict[str, Column]:
     return {
-        f"train_{quantity}": Column(f"train {name}", "ours", group),
+        f"train_{quantity}": Column(f"train {name}", "train", group),
+        f"test_{quantity}": Column(f"test {name}", "test", group),
         f"report_{quantity}": Column(f"report {name}", "report", group, theirs=True),
         f"diff_{quantity}": Column(f"Δ {name}", "Δ", group, "difference", judged=judged),
     }
@@ -82,6 +83,7 @@ COLUMNS: dict[str, Column] = {
     "statement": Column("claim", kind="text"),
     "tag": Column("whose", kind="text"),
     "verdict": Column("verdict", kind="text"),
+    "elsewhere": Column("under other recipes", kind="text"),
     "where": Column("rests on", kind="text"),
     "reason": Column("evidence", kind="text"),
     # What a row is
@@ -96,6 +98,7 @@ COLUMNS: dict[str, Column] = {
     "seeds": Column("seeds", "Seeds", kind="count"),
     "parameters": Column("parameters", "Parameters", kind="count"),
     "samples": Column("samples", "Samples", kind="count"),
+    "budget_percent": Column("% of the report's samples", "Budget, %"),
     # Losses
     **_losses("recon", "recon", "recon", judged=True),
     **_losses("kl", "KL", "KL", judged=False),
@@ -103,9 +106,8 @@ COLUMNS: dict[str, Column] = {
     **_losses("objective", "objective", "Objective, with β", judged=True),
     "diff_objective": Column(None, "Δ", "Objective, with β", "difference", judged=True),
     "diff_neg_elbo_percent": Column("Δ −ELBO, %", kind="difference"),
-    "test_recon": Column("test recon", "recon", "Test set"),
-    "test_kl": Column("test KL", "KL", "Test set"),
-    "test_neg_elbo": Column("test −ELBO", "−ELBO", "Test set"),
+    "test_objective": Column(None, "test", "Objective, with β"),
+    "within_tolerance": Column("replica within ±2, ±0.4", "Replica within ±2, ±0.4", kind="truth"),
     "test_nll": Column("test NLL", "−log p(x)", "Test set"),
     "test_mse": Column("test MSE × 1000", "MSE × 1000", "Test set", scale=1000.0),
     "report_minutes": Column("report minutes", decimals=0),

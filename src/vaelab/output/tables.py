@@ -4,8 +4,9 @@ Losses are nats per image. The report's are training-set numbers, so a differenc
 the training set minus the report's; ours on the test set stand beside it. `neg_elbo` is
 recon + kl whatever beta was; `objective`, the report's "ELBO loss", contains beta.
 
-A column `<quantity>_spread` is the standard deviation over seeds, or with one seed the standard
-error over images; the column `spread` says which.
+A column `<quantity>_spread` is the standard deviation over seeds. With one seed it is the standard
+error over images where these are a sample: of all digits, or of the images trained on; all images
+trained on are no sample. The column `spread` says which.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vaelab.data.registry import DATASETS
 from vaelab.original import numbers
 from vaelab.original.numbers import ArchitectureRow, BenchmarkRow
 from vaelab.output.catalogue import CATALOGUE
@@ -63,8 +65,8 @@ def table_1(results: Results) -> pd.DataFrame:
             "in_report": report is not None,
             "beta": metrics[0]["spec"]["beta"],
             "samples": metrics[0]["samples"],
-            **measured(metrics, (*LOSSES, "objective")),
-            **_compared(metrics, report, (*LOSSES, "objective")),
+            **_budget(metrics, numbers.TABLE_1_SAMPLES),
+            **_losses(metrics, report, (*LOSSES, "objective")),
             "test_nll": _mean(metrics, "test", "nll"),
             "test_nll_spread": _spread(metrics, "test", "nll"),
             **{f"{split}_mse": _mean(metrics, split, "mse") for split in SPLITS},
@@ -166,6 +168,28 @@ def write_table(frame: pd.DataFrame, csv_path: Path | str, md_path: Path | str) 
         stream.write(markdown(frame))
 
 
+def write_claims(frame: pd.DataFrame, folder: Path, others: Iterable[Path]) -> None:
+    """Write claims.csv, and claims.md with the verdicts of further presets beside its own.
+
+    Args:
+        frame: the claims.
+        folder: results/<preset>.
+        others: claims.csv of further presets. In the file for reading stand those that are
+            published: what was tried on one machine alone is not for all.
+    """
+    write_csv(folder / "claims.csv", frame)
+    shown, verdicts = frame.copy(), pd.Series("", index=frame["id"])
+    for path in others:
+        if (path.parent / "publication.json").is_file():
+            found = pd.read_csv(path).set_index("id")["verdict"].reindex(verdicts.index)
+            verdicts += ", " + path.parent.name + ": " + found.fillna("not judged")
+    if verdicts.any():
+        elsewhere = verdicts.str.removeprefix(", ").to_numpy()
+        shown.insert(list(shown).index("verdict") + 1, "elsewhere", elsewhere)
+    with atomic_write(folder / "claims.md") as stream:
+        stream.write(markdown(shown))
+
+
 def markdown(frame: pd.DataFrame) -> str:
     """A table in Markdown: losses to one decimal, spreads after ±, notes below."""
     shown = {
@@ -199,7 +223,9 @@ def titled(
     item, names = CATALOGUE[target], list(names)
     count = max((len(results.metrics(name)) for name in names), default=1)
     spread = (
-        "standard error over images" if count == 1 else f"standard deviation over {count} seeds"
+        "standard error over images, where these are a sample"
+        if count == 1
+        else f"standard deviation over {count} seeds"
     )
     frame.attrs["title"] = (
         f"{item.title} ({item.beside})" if item.beside else f"{item.label}. {item.title}"
@@ -216,11 +242,49 @@ def titled(
 def measured(metrics: Sequence[Metrics], quantities: Sequence[Loss]) -> dict[str, Any]:
     """Means and spreads of a run on both splits, and which spread it is."""
     columns: dict[str, Any] = {"seeds": len(metrics), "spread": _spread_kind(len(metrics))}
-    for split in SPLITS:
-        for quantity in quantities:
+    for quantity in quantities:
+        for split in SPLITS:
             columns[f"{split}_{quantity}"] = _mean(metrics, split, quantity)
             columns[f"{split}_{quantity}_spread"] = _spread(metrics, split, quantity)
     return columns
+
+
+def _budget(metrics: Sequence[Metrics], report: int) -> dict[str, float]:
+    """Percent of the report's training samples that a run has seen."""
+    return {"budget_percent": 100 * metrics[0]["samples"] / report}
+
+
+def _losses(
+    metrics: Sequence[Metrics],
+    report: BenchmarkRow | ArchitectureRow | None,
+    quantities: Sequence[Loss],
+) -> dict[str, Any]:
+    """Ours on both splits with spreads, the report's, and ours on the training set minus them.
+
+    NaN stands where there is no number. `within_tolerance` is for the report's own recipe alone.
+    """
+    columns: dict[str, Any] = {}
+    for quantity in quantities:
+        columns |= measured(metrics, [quantity])
+        # The report calls the objective "ELBO loss".
+        field = "elbo_loss" if quantity == "objective" else quantity
+        theirs = np.nan if report is None else getattr(report, field)
+        columns[f"report_{quantity}"] = theirs
+        columns[f"diff_{quantity}"] = columns[f"train_{quantity}"] - theirs
+    columns["diff_neg_elbo_percent"] = 100 * columns["diff_neg_elbo"] / columns["report_neg_elbo"]
+    columns["within_tolerance"] = None
+    if report is not None and reports_recipe(metrics):
+        columns["within_tolerance"] = all(
+            abs(columns[f"diff_{quantity}"]) <= tolerance
+            for quantity, tolerance in numbers.REPLICA_TOLERANCE.items()
+        )
+    return columns
+
+
+def reports_recipe(metrics: Sequence[Metrics]) -> bool:
+    """Whether a run was trained as the report trains its VAEs, apart from the budget."""
+    recipe = {"optimizer": "adagrad", "init": "normal", "schedule": "constant"}
+    return all(run["spec"].get(key) == value for run in metrics for key, value in recipe.items())
 
 
 def _capital(text: str) -> str:
@@ -239,35 +303,20 @@ def _mean(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> float:
 
 
 def _spread(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> float:
-    """Standard deviation over seeds, or with one seed the standard error over images."""
+    """Standard deviation over seeds; with one seed the standard error over a sample of images."""
     if not _has(metrics, split, quantity):
         return np.nan
-    if len(metrics) == 1:
-        error = ERRORS.get(quantity)
-        return metrics[0][split].get(error, np.nan) if error else np.nan
-    return float(np.std([run[split][quantity] for run in metrics], ddof=1))
+    if len(metrics) > 1:
+        return float(np.std([run[split][quantity] for run in metrics], ddof=1))
+    error, spec, ours = ERRORS.get(quantity), metrics[0]["spec"], metrics[0][split]
+    trained_on = spec.get("train_subset") or DATASETS[spec["dataset"]].train_images
+    if not error or (split == "train" and ours.get("images") == trained_on):
+        return np.nan
+    return ours.get(error, np.nan)
 
 
 def _spread_kind(seeds: int) -> str:
     return "se over images" if seeds == 1 else "sd over seeds"
-
-
-def _compared(
-    metrics: Sequence[Metrics],
-    report: BenchmarkRow | ArchitectureRow | None,
-    quantities: Sequence[Loss],
-) -> dict[str, float]:
-    """The report's numbers, and ours on the training set minus them; NaN where it has none."""
-    columns = {}
-    for quantity in quantities:
-        # The report calls the objective "ELBO loss".
-        field = "elbo_loss" if quantity == "objective" else quantity
-        columns[f"report_{quantity}"] = np.nan if report is None else getattr(report, field)
-    for quantity in quantities:
-        difference = _mean(metrics, "train", quantity) - columns[f"report_{quantity}"]
-        columns[f"diff_{quantity}"] = difference
-    columns["diff_neg_elbo_percent"] = 100 * columns["diff_neg_elbo"] / columns["report_neg_elbo"]
-    return columns
 
 
 def _architecture(
@@ -280,8 +329,8 @@ def _architecture(
         "architecture": brackets(architecture),
         "run": run_name(architecture),
         "parameters": metrics[0]["parameters"],
-        **measured(metrics, LOSSES),
-        **_compared(metrics, report, LOSSES),
+        **_budget(metrics, numbers.TABLE_3_SAMPLES),
+        **_losses(metrics, report, LOSSES),
     }
 
 

@@ -193,26 +193,64 @@ def test_scorecard_counts_verdicts(page: Node) -> None:
     )
 
 
-def test_scorecard_compares_train_elbo_with_the_report(page: Node, tmp_path: Path) -> None:
-    # Ours are 115, 116 and 117 nats (100 + position + 9) for VAE, BVAE and CVAE; the report's
-    # are 124.2, 123.9 and 114.4, so the CVAE is above, by less than 5 per cent.
-    summary = page.one("section", id="summary")
-    assert "3 of 3 rows 2 at or below it." in summary.all("div", class_="card")[1].text()
-    rows = rows_of(summary.one("table"))
-    assert [row[0] for row in rows] == ["VAE", "BVAE", "CVAE"]
-    assert rows[0][1:4] == ["115.0", "124.2", "−9.2"]
-    assert rows[1][1:4] == ["116.0", "123.9", "−7.9"]
-    assert rows[2][1:4] == ["117.0", "114.4", "+2.6"]
-    # The report's test objective of the BVAE holds beta = 2: 123.2 + (138.9 - 123.2) / 2.
-    assert rows[1][4:] == ["121.0", "131.1"]
+def side_tables(folder: Path, train: float, within: bool | None) -> None:
+    """Tables 1 and 3 of a preset, one row each."""
+    for table, name, report in (("table_1", "model", 124.2), ("table_3", "architecture", 137.9)):
+        row = {name: "VAE" if table == "table_1" else "[500, 3]", "run": "vae"}
+        row |= {"within_tolerance": within, "budget_percent": 2.5}
+        for quantity in ("recon", "kl", "neg_elbo"):
+            ours = {"train": train, "test": train + 3, "report": report, "diff": train - report}
+            row |= {f"{kind}_{quantity}": value for kind, value in ours.items()}
+        write_csv(folder / "tables" / f"{table}.csv", pd.DataFrame([row]))
+
+
+def test_other_presets_stand_side_by_side(tmp_path: Path) -> None:
+    results = write_folder(tmp_path / "modern")
+    verdicts = claims()[["id", "verdict"]].iloc[:3]
+    verdicts["verdict"] = ["fails", "fails", "holds"]
+    others = {name: tmp_path / name for name in ("faithful", "quick")}
+    for name, folder in others.items():
+        side_tables(folder, 125.0, True if name == "faithful" else None)
+        write_csv(folder / "claims.csv", verdicts)
+    side_tables(tmp_path / "modern", 120.0, None)
+    path = make_page(tmp_path / "modern", results=results, others=others)
+    page = parse(path.read_text(encoding="utf-8"))
+    summary, section = (page.one("section", id=id) for id in ("summary", "claims"))
+    own, modern, quick = [card.text() for card in summary.all("div", class_="card")][1:4]
+    assert own.startswith("Reproduced under the report’s own recipe, faithful 2 of 2 rows")
+    assert modern.startswith("Surpassed under another recipe, modern 2 of 2 rows")
+    assert quick.startswith("Surpassed under another recipe, quick 1 of 2 rows")
+    assert "2 at most 5 % above it. Rows of Tables 1 and 3: [500, 3]." in quick
+    first = rows_of(summary.all("table")[0])[0]
+    assert first[0].startswith("Table 1 VAE")
+    # The report's on both sets; train with the budget, difference and test of each preset.
+    assert first[1:6] == ["124.2", "131.0", "120.0 2.5 %", "−4.2", "123.0"]
+    assert first[6:8] == ["125.0 2.5 %", "+0.8"]
+    assert "0 hold in both; only under modern: C1." in section.text()
+    shown = [
+        [span.text() for span in row.all("span", class_="verdict")]
+        for row in section.one("tbody").all("tr")
+    ]
+    assert shown[0] == ["holds", "fails", "fails"]
+    assert shown[2] == ["not evaluated", "holds", "holds"]
+    assert shown[3][1:] == ["–", "–"]
+
+
+def test_a_preset_alone_says_that_the_report_s_recipe_is_missing(tmp_path: Path) -> None:
+    results = write_folder(tmp_path / "quick")
+    side_tables(tmp_path / "quick", 120.0, None)
+    path = make_page(tmp_path / "quick", results=results)
+    summary = parse(path.read_text(encoding="utf-8")).one("section", id="summary")
+    assert "faithful , which has no results here" in summary.text()
+    assert len(rows_of(summary.all("table")[0])[0]) == 6
 
 
 def test_tables_show_ours_the_reports_and_the_difference(page: Node) -> None:
     table = page.one(id="table-1").one("table")
     headings = [node.text() for node in table.all("th", scope="col")]
     assert headings == [
-        *("Model", "recon: ours", "recon: report", "recon: Δ"),
-        *("KL: ours", "KL: report", "KL: Δ", "Test set: MSE × 1000"),
+        *("Model", "recon: train", "recon: report", "recon: Δ"),
+        *("KL: train", "KL: report", "KL: Δ", "Test set: MSE × 1000"),
     ]
     rows = rows_of(table)
     assert rows[0] == ["VAE", "114.6 ± 0.2", "115.1", "−0.5", "9.1", "9.1", "0.0", "6.1"]
@@ -272,7 +310,10 @@ def test_missing_figure_is_said_to_be_missing(page: Node) -> None:
 def test_cost_adds_up(page: Node) -> None:
     section = page.one("section", id="cost")
     # 12 runs of 36 core-seconds.
-    assert "12 trainings took 0.12 core-hours for 3 600 000 samples" in section.text()
+    assert (
+        "12 trainings took 0.12 core-hours of processor time for 3 600 000 samples."
+        in section.text()
+    )
     steps, trainings = section.all("table")
     assert rows_of(steps) == [
         ["train", "2", "2.00", "1.50", "900"],
@@ -320,27 +361,6 @@ def test_errata_are_mathml_with_measured_effects(page: Node) -> None:
     assert len(first.all("math")) == 2
     assert "512.8 nats" in first.one("p", class_="effect").text()
     assert not page.one("article", id="erratum-F8").all("math")
-
-
-def test_other_presets_stand_beside_the_verdict(tmp_path: Path) -> None:
-    paper = claims()[["id", "verdict"]]
-    paper["verdict"] = ["fails", "fails", "holds", "holds"]
-    path = make_page(tmp_path / "quick", other_claims={"paper": paper.iloc[:3]})
-    section = parse(path.read_text(encoding="utf-8")).one("section", id="claims")
-    assert (
-        "Of 2 claims judged under both quick and paper, 0 hold in both; only under quick: C1."
-        in section.text()
-    )
-    verdicts = [
-        [span.text() for span in row.all("span", class_="verdict")]
-        for row in section.one("tbody").all("tr")
-    ]
-    assert verdicts == [
-        ["holds", "fails"],
-        ["fails", "fails"],
-        ["not evaluated", "holds"],
-        ["fails", "–"],
-    ]
 
 
 # Warnings and absences ---------------------------------------------------------------------

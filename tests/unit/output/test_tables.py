@@ -18,9 +18,11 @@ from vaelab.output.tables import (
     table_2,
     table_3,
     table_likelihood,
+    write_claims,
     write_table,
 )
 from vaelab.results.reader import Results, grouped
+from vaelab.search.algorithm import run_name
 from vaelab.settings.config import SearchSettings
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import write_csv, write_json
@@ -137,7 +139,7 @@ def test_several_seeds_give_mean_and_sample_standard_deviation(tmp_path: Path) -
     assert vae["test_nll_spread"] == pytest.approx(np.sqrt(28))
     assert vae["diff_recon"] == pytest.approx(114 - 115.1)
     text = markdown(frame)
-    assert "| 114.0 ± 5.3 | 10.0 ± 1.0 |" in text
+    assert "| 114.0 ± 5.3 | 114.0 ± 5.3 | 115.1 | −1.1 | 10.0 ± 1.0 |" in text
     assert "± is the standard deviation over 3 seeds" in text
 
 
@@ -249,19 +251,20 @@ def test_csv_holds_every_column_and_markdown_the_readable_ones(
     assert records[2]["in_report"] == "False"
     text = (tmp_path / "t.md").read_text(encoding="utf-8")
     assert text.startswith(
-        "## Table 1. Loss after convergence\n\n| model | samples | train recon | "
+        "## Table 1. Loss after convergence\n\n| model | samples | % of the report's samples | "
     )
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 8
     # Cells hold no bar that would start another one.
     assert {line.replace(r"\|", "").count("|") for line in table} == {table[0].count("|")}
     assert r"bounds log p(x\|c)" in text
-    assert f"| VAE | {grouped(300_000)} | 116.3 ± 0.3 | 9.5 | 125.8 ± 0.4 |" in text
-    assert "| +1.2 | +0.4 | +1.6 | +1.3 |" in text
+    assert (
+        f"| VAE | {grouped(300_000)} | 0.2 | 1 | 116.3 ± 0.3 | 120.3 ± 0.3 | 115.1 | +1.2 |" in text
+    )
     assert "| 6.1 |" in table[7]
     assert "100 samples takes off it on 1000 of them" in text
     assert "Preset quick · 1 seed · 120\N{NO-BREAK SPACE}000 to 300\N{NO-BREAK SPACE}000" in text
-    assert "± is the standard error over images" in text
+    assert "± is the standard error over images, where these are a sample" in text
     assert "in_report" not in text
 
 
@@ -271,10 +274,49 @@ def test_markdown_signs_differences_and_groups_counts(tmp_path: Path) -> None:
     write_run(folder, "arch_50_4", train=losses(135.42, 9.06), parameters=119_142)
     write_run(folder, "arch_500_4", train=losses(112.0, 10.2))
     text = markdown(table_3(results))
-    assert "| [50, 4] | 119\N{NO-BREAK SPACE}142 | 135.4 ± 0.3 | 9.1 |" in text
     # Differences that round to nothing have no sign; others have one, a true minus.
-    assert "| 0.0 | 0.0 | 0.0 | 0.0 |" in text
-    assert "| −2.0 | 0.0 | −2.0 | −1.6 |" in text
+    lead = "| [50, 4] | 119\N{NO-BREAK SPACE}142 | 0.5 | 1 | 135.4 ± 0.3 | 115.0 ± 0.3 | 135.4 |"
+    assert lead in text
+    assert "| 124.2 | −2.0 | −1.6 |" in text
+
+
+def test_replica_s_tolerance_is_for_the_report_s_recipe_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "faithful"
+    results = write_runs(folder, CATALOGUE["table_3"].runs)
+    own = {"optimizer": "adagrad", "init": "normal", "schedule": "constant"}
+    report = {row.architecture: row for row in numbers.TABLE_3}
+    for widths, recon, kl, spec in (
+        ((500, 4), 1.9, -0.3, own),
+        ((500, 3), 2.1, 0.0, own),
+        ((500, 2), 0.0, 0.5, own),
+        ((500, 500, 2), 0.0, 0.0, own | {"optimizer": "adam"}),
+    ):
+        theirs = report[widths]
+        train = losses(theirs.recon + recon, theirs.kl + kl, images=60_000)
+        write_run(folder, run_name(widths), train=train, spec=spec, samples=6_000_000)
+    frame = table_3(results).set_index("architecture")
+    within = frame["within_tolerance"]
+    assert within[["[500, 4]", "[500, 3]", "[500, 2]"]].tolist() == [True, False, False]
+    assert within[["[500, 500, 2]", "[50, 4]"]].isna().all()
+    assert frame["budget_percent"]["[500, 4]"] == 10
+    # All images trained on are no sample; the test images are one.
+    assert np.isnan(frame["train_recon_spread"]["[500, 4]"])
+    assert frame["test_recon_spread"]["[500, 4]"] == 0.3
+
+
+def test_claims_for_reading_name_the_verdicts_of_published_presets(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": ["C1", "C2"], "verdict": ["holds", "fails"], "reason": ["a", "b"]})
+    for preset, verdict in (("faithful", "undecided"), ("quick", "fails")):
+        others = frame.assign(verdict=verdict).iloc[:1]
+        write_csv(tmp_path / preset / "claims.csv", others)
+    write_json(tmp_path / "faithful/publication.json", {})
+    paths = [tmp_path / preset / "claims.csv" for preset in ("faithful", "quick")]
+    write_claims(frame, tmp_path / "modern", paths)
+    text = (tmp_path / "modern/claims.md").read_text(encoding="utf-8")
+    assert "| C1 | holds | faithful: undecided | a |" in text
+    assert "| C2 | fails | faithful: not judged | b |" in text
+    assert "quick" not in text
+    assert list(pd.read_csv(tmp_path / "modern/claims.csv")) == list(frame)
 
 
 def test_markdown_leaves_out_columns_without_values(tmp_path: Path) -> None:

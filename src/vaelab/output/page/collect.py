@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from vaelab.output.page.page import page_context, render
+from vaelab.output.page.tabulating import read_claims
 from vaelab.results.reader import Results
 from vaelab.settings.config import Config
-from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_write
 
 # The page's own cost is not known before it is written; a second build must not differ.
@@ -29,26 +29,12 @@ def write_page(config: Config, results: Results) -> Path:
         claims=read_claims(folder),
         benchmarks=read_benchmarks(folder / "benchmarks"),
         config=config.model_dump(mode="json"),
-        other_claims={
-            path.parent.name: read_claims(path.parent) for path in config.judged_elsewhere
-        },
+        others={path.parent.name: path.parent for path in config.judged_elsewhere},
     )
     out = folder / "index.html"
     with atomic_write(out) as stream:
         stream.write(render(context))
     return out
-
-
-def read_claims(folder: Path) -> pd.DataFrame:
-    """claims.csv of a preset.
-
-    Raises:
-        VaelabError: there is none; the message says how to make it.
-    """
-    path = folder / "claims.csv"
-    if not path.is_file():
-        raise VaelabError(f"{path} does not exist; run `vaelab claims` first")
-    return pd.read_csv(path, keep_default_na=False)
 
 
 def read_benchmarks(folder: Path) -> pd.DataFrame:

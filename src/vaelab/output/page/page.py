@@ -17,7 +17,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
-from vaelab.original import numbers
 from vaelab.original.claims import VERDICTS, Evidence
 from vaelab.original.errata import ERRATA, Erratum
 from vaelab.output.catalogue import CATALOGUE, figures
@@ -27,15 +26,17 @@ from vaelab.output.page import charts, explorer, media, other, searching
 from vaelab.output.page.accounting import RunRecord, all_provenance, cost, provenance
 from vaelab.output.page.tabulating import (
     claim_rows,
+    read_claims,
     resting_on,
+    side_by_side,
     survival,
+    table_score,
     table_views,
     verdict_counts,
 )
 from vaelab.output.plots import PLOTS, SMOOTHED
 from vaelab.output.readings import COLUMNS, differences
-from vaelab.results.reader import Results, seed_mean
-from vaelab.search.algorithm import run_name
+from vaelab.results.reader import Results
 from vaelab.settings.config import MEANINGLESS
 
 SECTIONS = (
@@ -50,9 +51,9 @@ SECTIONS = (
     ("cost", "Cost"),
     ("provenance", "Provenance"),
 )
+# Quantities that stand side by side, the first one also in the score.
+COMPARED = {"neg_elbo": "−ELBO", "recon": "Reconstruction loss", "kl": "KL loss"}
 HEADER_FACTS = ("Code revision", "Device", "Precision", "PyTorch")
-# A row counts as reached when our train -ELBO is at most this much above the report's.
-MARGIN = 0.05
 FUNCTION = re.compile(r"<mi>log</mi>")
 THIN_SPACE = '<mspace width="0.17em"/>'
 # Digits whose colours are too dark on a dark background, with what they give way to.
@@ -65,7 +66,7 @@ def page_context(
     claims: pd.DataFrame,
     benchmarks: pd.DataFrame | None,
     config: Mapping[str, Any],
-    other_claims: Mapping[str, pd.DataFrame],
+    others: Mapping[str, Path],
 ) -> dict[str, Any]:
     """Everything the templates name.
 
@@ -74,7 +75,7 @@ def page_context(
         claims: claims.csv.
         benchmarks: jobs of the workflow, one a row: step, s, cpu_time, max_rss.
         config: the resolved configuration.
-        other_claims: claims.csv of further presets, by preset: other recipes, same claims.
+        others: results/<preset> of further presets, by preset: other recipes, same claims.
     """
     folder = results.folder
     drawn = charts.charts(results)
@@ -82,16 +83,19 @@ def page_context(
     walks = [searching.our_walk(search), searching.report_walk()] if search else []
     probes = {decision["run"] for decision in search["decisions"]} if search else set()
     records = all_provenance(results, probes)
-    rows = claim_rows(claims, other_claims)
+    rows = claim_rows(claims, {preset: read_claims(path) for preset, path in others.items()})
+    everywhere = {results.preset: folder, **others}
+    compared = [(title, side_by_side(everywhere, key)) for key, title in COMPARED.items()]
     origin = provenance(records, config)
-    others = other.other_runs(results)
+    apart = other.other_runs(results)
     return {
         "preset": results.preset,
-        "sections": [section for section in SECTIONS if others or section[0] != "other"],
+        "sections": [section for section in SECTIONS if apart or section[0] != "other"],
         "banners": banners(results, records),
         "facts": facts(results, dict(origin["facts"])),
-        "score": {"claims": verdict_counts(rows), "tables": table_score(results)},
-        "headlines": headlines(results),
+        "score": {"claims": verdict_counts(rows), "tables": table_score(compared[0][1])},
+        "compared": compared,
+        "presets": list(everywhere),
         "report_tag": charts.REPORT,
         "smoothed_tag": SMOOTHED,
         "seeds": len(results.seeds),
@@ -101,14 +105,14 @@ def page_context(
         "search_settings": search["settings"] if search else None,
         "claims": rows,
         "verdicts": VERDICTS,
-        "other_presets": list(other_claims),
+        "other_presets": list(others),
         "survival": survival(rows, results.preset),
         "errata": errata_views(ERRATA, Evidence.load(results)),
-        "other": others,
+        "other": apart,
         "explorer": explorer.explorer_data(results),
         "cost": cost(records, benchmarks),
         "provenance": origin,
-        "charts": chart_data(drawn | {run.key: run.chart for run in others}, walks),
+        "charts": chart_data(drawn | {run.key: run.chart for run in apart}, walks),
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
         "plotly": media.plotly_source(),
@@ -173,48 +177,6 @@ def facts(results: Results, shared: Mapping[str, Sequence[str]]) -> list[tuple[s
             if label in HEADER_FACTS
         ),
     ]
-
-
-def table_score(results: Results) -> dict[str, int] | None:
-    """How many rows of Tables 1 and 3 reach the report's train -ELBO; None without runs."""
-    targets = {row.run: row.neg_elbo for row in numbers.TABLE_1}
-    targets |= {run_name(row.architecture): row.neg_elbo for row in numbers.TABLE_3}
-    ratios = [
-        seed_mean(results.metrics(name), "train", "neg_elbo") / target
-        for name, target in targets.items()
-        if results.has(name)
-    ]
-    if not ratios:
-        return None
-    return {
-        "rows": len(ratios),
-        "good": sum(ratio <= 1 + MARGIN for ratio in ratios),
-        "below": sum(ratio <= 1 for ratio in ratios),
-    }
-
-
-def headlines(results: Results) -> list[dict[str, Any]]:
-    """The models of Table 1: negative ELBO, ours beside the report's."""
-    rows = []
-    for row in numbers.TABLE_1:
-        if not results.has(row.run):
-            continue
-        train, test = (
-            seed_mean(results.metrics(row.run), split, "neg_elbo") for split in ("train", "test")
-        )
-        # The report's test curve is the objective, which holds beta times the KL.
-        report_test = row.test_recon + (row.test_elbo_loss - row.test_recon) / row.implied_beta
-        rows.append(
-            {
-                "title": row.model,
-                "train": train,
-                "report": row.neg_elbo,
-                "difference": train - row.neg_elbo,
-                "test": test,
-                "report_test": report_test,
-            }
-        )
-    return rows
 
 
 def figure_views(

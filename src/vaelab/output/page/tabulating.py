@@ -6,17 +6,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from vaelab.original import numbers
 from vaelab.original.claims import VERDICTS
 from vaelab.output.catalogue import CATALOGUE, tables
 from vaelab.output.columns import COLUMNS, Column
 from vaelab.output.formatting import MISSING, absent
 from vaelab.output.page.media import picture
+from vaelab.util.errors import VaelabError
+
+# A row counts as near where our train −ELBO is at most this much above the report's.
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,18 @@ def _cell(row: Mapping[Any, Any], key: str, column: Column) -> Cell:
     return Cell(text, sorting, f"±\u202f{spread}" if spread else "", numeric=True, tone=tone)
 
 
+def read_claims(folder: Path) -> pd.DataFrame:
+    """claims.csv of a preset.
+
+    Raises:
+        VaelabError: there is none; the message says how to make it.
+    """
+    path = folder / "claims.csv"
+    if not path.is_file():
+        raise VaelabError(f"{path} does not exist; run `vaelab claims` first")
+    return pd.read_csv(path, keep_default_na=False)
+
+
 def claim_rows(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Claims with their evidence, and their verdicts under the other presets' recipes."""
     elsewhere = {
@@ -148,3 +165,69 @@ def survival(rows: Sequence[Mapping[str, Any]], preset: str) -> list[str]:
             text += f"; only under {other}: {', '.join(only_there)}"
         sentences.append(f"{text}.")
     return sentences
+
+
+def side_by_side(folders: Mapping[str, Path], quantity: str) -> list[dict[str, Any]]:
+    """The rows of Tables 1 and 3 that have numbers in the report, with ours of every preset.
+
+    Args:
+        folders: results/<preset> by preset; of each, the tables that were made are read.
+        quantity: recon, kl or neg_elbo.
+
+    Returns:
+        One a row: table, title, report (on train), report_test (read off Figure 14, or None), and
+        `presets`, by preset: train, test, spread, diff, budget (percent of the report's samples),
+        within (whether a replica's tolerance is kept; None under another recipe), tone (of diff).
+    """
+    theirs = {row.run: (row.test_recon, row.test_neg_elbo) for row in numbers.TABLE_1}
+    ends = {
+        run: {"recon": recon, "kl": elbo - recon, "neg_elbo": elbo}
+        for run, (recon, elbo) in theirs.items()
+    }
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for preset, target in product(folders, ("table_1", "table_3")):
+        item = CATALOGUE[target]
+        path = folders[preset] / item.files["csv"]
+        frame = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        if "report_neg_elbo" not in frame:
+            continue
+        for row in frame[frame["report_neg_elbo"].notna()].to_dict("records"):
+            diff, within = row[f"diff_{quantity}"], row.get("within_tolerance")
+            within = None if absent(within) else str(within) == "True"
+            tone = "better" if (diff <= 0 if within is None else within) else "worse"
+            if quantity == "kl" and within is None:
+                tone = ""
+            new: dict[str, Any] = {
+                "table": item.label,
+                "title": row["model" if target == "table_1" else "architecture"],
+                "report": row[f"report_{quantity}"],
+                "report_test": ends.get(row["run"], {}).get(quantity),
+                "presets": {},
+            }
+            rows.setdefault((target, row["run"]), new)["presets"][preset] = {
+                "train": row[f"train_{quantity}"],
+                "test": row[f"test_{quantity}"],
+                "spread": row.get(f"train_{quantity}_spread"),
+                "diff": diff,
+                "budget": row.get("budget_percent"),
+                "within": within,
+                "tone": tone,
+            }
+    return list(rows.values())
+
+
+def table_score(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each preset comes to in Tables 1 and 3, those of the report's own recipe first.
+
+    A row is reproduced where the report's own recipe keeps a replica's tolerance, and surpassed
+    where another recipe's train −ELBO is at or below the report's.
+    """
+    scores = []
+    for preset in dict.fromkeys(preset for row in rows for preset in row["presets"]):
+        found = [(row, row["presets"][preset]) for row in rows if preset in row["presets"]]
+        own = any(ours["within"] is not None for _, ours in found)
+        good = [row for row, ours in found if (ours["within"] if own else ours["diff"] <= 0)]
+        near = sum(ours["diff"] <= MARGIN * row["report"] for row, ours in found)
+        names = [row["title"] for row in good]
+        scores.append({"preset": preset, "own": own, "good": names, "near": near, "of": len(found)})
+    return sorted(scores, key=lambda score: not score["own"])

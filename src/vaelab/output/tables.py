@@ -221,12 +221,13 @@ def titled(
 ) -> pd.DataFrame:
     """Attach title and notes for the Markdown twin; the first note is the catalogue's."""
     item, names = CATALOGUE[target], list(names)
-    count = max((len(results.metrics(name)) for name in names), default=1)
-    spread = (
-        "standard error over images, where these are a sample"
-        if count == 1
-        else f"standard deviation over {count} seeds"
-    )
+    counts = {len(results.metrics(name)) for name in names}
+    several = "standard deviation over " + " or ".join(map(str, sorted(counts - {1}))) + " seeds"
+    single = "standard error over images, where these are a sample"
+    if counts - {1}:
+        spread = several + (f"; of a run with one seed, the {single}" if 1 in counts else "")
+    else:
+        spread = single
     frame.attrs["title"] = (
         f"{item.title} ({item.beside})" if item.beside else f"{item.label}. {item.title}"
     )

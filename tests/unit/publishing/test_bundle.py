@@ -123,7 +123,10 @@ def test_damage_is_one_clear_error(good: bytes, empty: Versioned, tmp_path: Path
             "is not a complete bundle of preset modern: it lacks modern/",
         ),
         "begun": (good[:700], "is not a complete bundle of preset modern: unexpected end of data"),
-        "short": (packed(dict(list(members.items())[:-1])), "no whole bundle.*it lacks modern/"),
+        "short": (
+            packed(dict(list(members.items())[:-1])),
+            "not a complete bundle.*it lacks modern/",
+        ),
         "no tar": (b"<html>not found</html>" * 100, "is not a complete bundle"),
         "nothing": (b"", "is not a complete bundle"),
         "record": (

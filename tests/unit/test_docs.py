@@ -15,6 +15,8 @@ from vaelab import __version__
 from vaelab.cli import main
 from vaelab.original.claims import CLAIMS
 from vaelab.output.catalogue import figures, tables
+from vaelab.output.page import searching
+from vaelab.util.io import read_json
 from workflow_project import ROOT
 
 PAGES = [
@@ -155,6 +157,17 @@ def test_the_packages_and_their_order_are_those_of_the_import_contract() -> None
     shaded = re.search(r"class (\S+) light", section)[1]
     light = [name.removeprefix("vaelab.") for name in contract["contracts"][1]["source_modules"]]
     assert shaded.split(",") == [name for name in light if "." not in name]
+
+
+def test_the_searches_are_told_as_they_came_out() -> None:
+    page = (ROOT / "docs" / "search-and-claims.md").read_text(encoding="utf-8")
+    modern = read_json(ROOT / "results" / "modern" / "search" / "decisions.json")
+    for walk in (searching.our_walk(modern), searching.report_walk()):
+        (row,) = [
+            line for line in page.splitlines() if line.startswith("|") and str(walk.answer) in line
+        ]
+        assert str(walk.told).replace("90 %: ", "") in row
+        assert walk.intervals in row
 
 
 def test_the_number_of_figures_and_tables_is_right() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelab.output.catalogue import CATALOGUE
+from vaelab.output.catalogue import CATALOGUE, FRONT
 from workflow_project import ROOT, Job, Plan, Project, copy_project, holders, preset_rows
 
 FIGURE_TARGETS = [f"figure_{number:02d}" for number in range(1, 16)]
@@ -59,6 +59,8 @@ def plans(project: Project) -> dict[str, Plan]:
     queries["no target"] = SMOKE
     queries["quick models"] = ("models",)
     queries["paper models"] = ("models", "--configfile", "config/presets/paper.yaml")
+    queries["table_front"] = ("table_front", *SMOKE)
+    queries["table_recipe"] = ("table_recipe", *SMOKE, "recipe_seeds=[0, 1, 2]")
     queries["two seeds"] = ("figure_06", *SMOKE, "seeds=[0, 7]")
     queries["retried"] = ("all", *SMOKE, "--attempt", "2")
     queries["on cpu"] = ("models", *SMOKE, "device=cpu")
@@ -128,6 +130,15 @@ def test_yardstick_is_trained_for_itself_alone(plans: dict[str, Plan]) -> None:
     for target in ("models", "all", "paper models"):
         assert "yardstick-s0" not in plans[target].trained
         assert "yardstick" not in plans[target].rules
+
+
+def test_studies_train_their_runs_apart_from_all(plans: dict[str, Plan]) -> None:
+    recipe, front = plans["table_recipe"], plans["table_front"]
+    assert recipe.rules == Counter({"table_recipe": 1, "train": 48, "fetch_mnist": 1})
+    assert len(recipe.trained) == 48
+    assert "recipe_500_100_50_10_5_default_adam_bias-s2" in recipe.trained
+    assert {f"{name}-s0" for name in FRONT} < front.trained
+    assert not (recipe.trained | {f"{name}-s0" for name in FRONT}) & plans["all"].trained
 
 
 def test_data_fetches_both_datasets_and_trains_nothing(plans: dict[str, Plan]) -> None:

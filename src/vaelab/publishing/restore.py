@@ -220,7 +220,7 @@ def _usable(
     absent = [p for p in (*weight_files(files, run), arrays) if not (STAGE / p).is_file()]
     if absent:
         names = ", ".join(map(str, absent))
-        return [], f"missing: {names}: not at the remote; {run_id} will be trained"
+        return [], f"missing: {names}: could not be brought; {run_id} will be trained"
     held = publication.sha256.get(files.checkpoint.relative_to(config.folder).as_posix())
     if held != provenance["checkpoint_sha256"]:
         return [], f"kept: {run_id} was trained here and differs from what is published"
@@ -247,7 +247,7 @@ def _usable_classifier(config: Config, publication: Publication) -> tuple[list[P
     if publication.classifier != config.classifier.model_dump(mode="json"):
         return [], "stale: the classifier was published with other settings; it will be trained"
     if not (STAGE / path).is_file():
-        return [], f"missing: {path}: not at the remote; the classifier will be trained"
+        return [], f"missing: {path}: could not be brought; the classifier will be trained"
     return [path], None
 
 

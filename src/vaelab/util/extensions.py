@@ -60,8 +60,9 @@ def _load(path: Path, file: str, digest: str) -> None:
 
 def _unload(path: Path) -> None:
     take_out(_LOADED.pop(path))
-    for used in _files(path):
-        sys.modules.pop(used.stem, None)
+    own = {str(file) for file in _files(path)}
+    for name in [n for n, module in sys.modules.items() if getattr(module, "__file__", 0) in own]:
+        del sys.modules[name]
     sys.path.remove(str(path.parent))
 
 

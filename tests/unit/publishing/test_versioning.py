@@ -266,7 +266,7 @@ def test_what_the_remote_lost_is_named_and_the_rest_restored(
     remote_file(clone, "runs/arch_500_4-s0/arrays.npz").unlink()
     said = clone.restore()
     assert (
-        "missing: results/modern/runs/arch_500_4-s0/arrays.npz: not at the remote; "
+        "missing: results/modern/runs/arch_500_4-s0/arrays.npz: could not be brought; "
         "arch_500_4-s0 will be trained"
     ) in said
     assert set(clone.held()) == {path for path in HELD if "arch" not in path}

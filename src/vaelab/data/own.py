@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from vaelab.data.readers import Arrays, content_sha256
+from vaelab.data.readers import Arrays, Reader, content_sha256
 from vaelab.data.registry import DATASETS, DataFile, DatasetEntry
 from vaelab.util.errors import VaelabError
 
@@ -19,16 +19,8 @@ IMAGES, LABELS = ("train", "test"), ("train_labels", "test_labels")
 LEAST = 100
 
 
-class OwnReader:
+class OwnReader(Reader):
     """One .npz file; its content is the file, byte by byte."""
-
-    def unpack(self, container: bytes) -> bytes:
-        """The content."""
-        return container
-
-    def pack(self, content: bytes) -> bytes:
-        """The content."""
-        return content
 
     def arrays(self, contents: Sequence[bytes]) -> Arrays:
         """Images (N, H, W) and labels (N,), as uint8.

@@ -10,9 +10,10 @@ import gzip
 import hashlib
 import io
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,15 +37,18 @@ class Arrays(NamedTuple):
     test_labels: np.ndarray | None
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """How the files of a dataset are unpacked, kept and read."""
 
     def unpack(self, container: bytes) -> bytes:
         """Content of what a source serves or a folder keeps; `FormatError` if it is damaged."""
+        return container
 
     def pack(self, content: bytes) -> bytes:
         """The bytes of the file that is kept."""
+        return content
 
+    @abstractmethod
     def arrays(self, contents: Sequence[bytes]) -> Arrays:
         """The arrays of the verified contents of all files, in registry order."""
 
@@ -81,7 +85,7 @@ def decompressed(container: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class IdxReader:
+class IdxReader(Reader):
     """The form of MNIST: IDX files of training images and labels, test images and labels.
 
     The content is the decompressed file, or, with `gzipped`, the gzip file as it is served. The
@@ -95,10 +99,6 @@ class IdxReader:
         """The content."""
         return container if self.gzipped else decompressed(container)
 
-    def pack(self, content: bytes) -> bytes:
-        """The content itself."""
-        return content
-
     def arrays(self, contents: Sequence[bytes]) -> Arrays:
         """Images (N, H, W) and labels (N,)."""
         return Arrays(*(self._array(decompressed(content)) for content in contents))
@@ -111,7 +111,7 @@ class IdxReader:
 
 
 @dataclass(frozen=True)
-class FrameReader:
+class FrameReader(Reader):
     """Frames of a video in one MATLAB or .npy file, of which random ones are the test set.
 
     The content is the pixels as a C-ordered (frames, pixels) uint8 array, kept as .npy. A MATLAB

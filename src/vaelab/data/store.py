@@ -45,18 +45,13 @@ class SourceRecord:
         return asdict(self) | {"source": self.source}
 
 
-def record_path(dataset: DatasetEntry, root: Path) -> Path:
-    """Path of a dataset's source record."""
-    return root / "raw" / dataset.name / "source.json"
-
-
 def read_record(dataset: DatasetEntry, root: Path) -> SourceRecord | None:
     """The source record, or None where there is none that can be understood.
 
     A damaged record is not an error: it proves nothing, and the next fetch writes it again.
     """
     try:
-        value = read_json(record_path(dataset, root))
+        value = read_json(root / "raw" / dataset.name / "source.json")
         synthetic = value["synthetic"] is True
         return SourceRecord(dataset.name, str(value["sha256"]), synthetic, dict(value["files"]))
     except (VaelabError, ValueError, KeyError, TypeError):
@@ -66,7 +61,7 @@ def read_record(dataset: DatasetEntry, root: Path) -> SourceRecord | None:
 def write_record(dataset: DatasetEntry, root: Path, record: SourceRecord) -> None:
     """Write the source record, unless it already says the same (its date then stays)."""
     if read_record(dataset, root) != record:
-        write_json(record_path(dataset, root), record.to_json())
+        write_json(root / "raw" / dataset.name / "source.json", record.to_json())
 
 
 def examine(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from result_folders import losses, write_run
+from vaelab.output.page import searching
 from vaelab.output.studies import table_front, table_recipe
-from vaelab.output.tables import markdown
+from vaelab.output.tables import markdown, write_table
 from vaelab.results.reader import Results
 
 
@@ -19,28 +20,39 @@ def test_a_network_is_on_the_front_if_none_as_small_has_its_recon(tmp_path: Path
         ("front_100_50_3", [100, 50], 200, 1000, (119.0, 120.0)),
         ("front_150_50_3", [150, 50], 300, 1000, (121.0,)),
         ("front_500_3_x2", [500], 150, 2000, (119.5,)),
+        ("arch_500_4", [500], 150, 1000, (110.0,)),
     ):
         for seed, recon in enumerate(recons):
             write_run(
                 folder,
                 name,
                 seed,
-                train=losses(recon, 8.0),
+                train=losses(recon, 11.0 if name == "arch_500_4" else 8.0),
                 spec={"hidden": hidden, "latent_dim": 3},
                 parameters=parameters,
                 samples=samples,
             )
-    names = ("front_50_50_3", "front_100_50_3", "front_150_50_3", "front_500_3_x2")
+    names = ("front_50_50_3", "front_100_50_3", "front_150_50_3", "front_500_3_x2", "arch_500_4")
     frame = table_front(
         Results(folder, {"vae": ["vae-s0"]}, {name: [f"{name}-s0"] for name in names})
     )
     rows = frame.set_index("run")
-    assert list(rows["front"]) == [True, True, False, True]
-    assert list(rows["good"]) == [False, True, False, True]
+    # By budget and size: 50-50-3, 500-4 with too large a KL, 100-50-3, 150-50-3; twice the budget.
+    assert list(rows["front"]) == [True, False, True, False, True]
+    assert list(rows["good"]) == [False, False, True, False, True]
     # Its second seed is on record, though no setting asks for it.
     assert rows.loc["front_100_50_3", "train_recon"] == 119.5
     assert rows.loc["front_100_50_3", "train_recon_spread"] == pytest.approx(0.5**0.5)
-    assert list(rows["seeds"]) == [1, 2, 1, 1]
+    assert list(rows["seeds"]) == [1, 1, 2, 1, 1]
+    # The page draws the table: points and the front, budget by budget.
+    assert searching.front(folder) is None
+    write_table(frame, folder / "tables/table_front.csv", folder / "tables/table_front.md")
+    points, line, *longer = searching.front(folder)["data"]
+    assert points["x"] == [100, 150, 200, 300]
+    assert points["marker"]["symbol"] == ["x", "x", "circle", "x"]
+    assert points["error_y"]["array"] == pytest.approx([0.0, 0.0, 0.5**0.5, 0.0])
+    assert (line["x"], line["y"]) == ([100, 200], [125.0, 119.5])
+    assert [trace["name"] for trace in longer] == ["2000 samples"] * 2
 
 
 def test_the_recipe_s_factors_are_compared_over_all_other_levels(tmp_path: Path) -> None:

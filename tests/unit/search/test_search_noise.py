@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from vaelab.original import numbers
+from vaelab.original import numbers, spread
 from vaelab.search.algorithm import (
     Architecture,
     Measurement,
@@ -55,6 +55,13 @@ def test_families_follow_depth_and_the_narrowest_hidden_layer():
     assert family((337, 6, 3)) == family((32, 3)) == "narrow"
     assert family((500, 5, 3)) == "starved"
     assert family((500, 100, 50, 10, 5)) == family((500, 500, 500, 3)) == "deep"
+
+
+def test_the_noise_assumed_for_one_seed_is_that_of_the_package_s_table():
+    for name, noise in MODERN.items():
+        for quantity in ("recon", "kl"):
+            known = spread.table()[name, f"train {quantity}"].sd
+            assert getattr(noise, quantity) == pytest.approx(known, rel=0.2)
 
 
 def test_noise_is_pooled_over_the_seeds_of_a_family():

@@ -88,6 +88,7 @@ def page_context(
     compared = [(title, side_by_side(everywhere, key)) for key, title in COMPARED.items()]
     origin = provenance(records, config)
     apart = other.other_runs(results)
+    front = searching.front(folder)
     return {
         "preset": results.preset,
         "sections": [section for section in SECTIONS if apart or section[0] != "other"],
@@ -102,6 +103,7 @@ def page_context(
         "figures": figure_views(folder, drawn, rows),
         "tables": table_views(folder, rows),
         "walks": walks,
+        "front": searching.FRONT if front else None,
         "search_settings": search["settings"] if search else None,
         "claims": rows,
         "verdicts": VERDICTS,
@@ -112,7 +114,8 @@ def page_context(
         "explorer": explorer.explorer_data(results),
         "cost": cost(records, benchmarks),
         "provenance": origin,
-        "charts": chart_data(drawn | {run.key: run.chart for run in apart}, walks),
+        "charts": chart_data(drawn | {run.key: run.chart for run in apart}, walks)
+        | ({searching.FRONT: [front]} if front else {}),
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
         "plotly": media.plotly_source(),

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import cycle, groupby
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from vaelab.original import numbers
+from vaelab.output.catalogue import CATALOGUE
+from vaelab.results.reader import grouped
 from vaelab.results.records import AnswerLine, Decisions
 from vaelab.search.algorithm import Measurement, architecture_of, brackets
 from vaelab.search.noise import search_summary
@@ -18,6 +23,7 @@ from vaelab.settings.config import SearchSettings
 GOOD, BAD, INTERVAL, LINE = "#2f9e6a", "#d0574e", "#9aa3b2", "#4c72b0"
 # Height of a probe's row and of the space around a layer, in rem.
 ROW, LAYER, MARGIN = 1.35, 3.4, 2.5
+FRONT = "search-front"
 # Most frequent answers of the repeated search that are listed.
 ANSWERS = 6
 
@@ -192,6 +198,54 @@ def _line_plotly(line: AnswerLine, threshold: float) -> dict[str, Any]:
         "yaxis": {"title": {"text": "recon, nats"}, "zeroline": False},
     }
     return {"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout}
+
+
+def front(folder: Path) -> dict[str, Any] | None:
+    """Recon against parameters, a colour a budget, from table_front; None if it was not made."""
+    path = folder / CATALOGUE["table_front"].files["csv"]
+    if not path.is_file():
+        return None
+    traces: list[dict[str, Any]] = []
+    budgets = pd.read_csv(path).groupby("samples")
+    for (samples, networks), colour in zip(
+        budgets, cycle((LINE, GOOD, BAD, INTERVAL)), strict=False
+    ):
+        spread = networks["train_recon_spread"].where(networks["seeds"] > 1)
+        best = networks[networks["front"]]
+        name = f"{grouped(int(str(samples)))} samples"
+        group = {"type": "scatter", "legendgroup": name, "name": name}
+        traces += [
+            {
+                **group,
+                "x": networks["parameters"].tolist(),
+                "y": networks["train_recon"].tolist(),
+                "error_y": {"array": spread.fillna(0.0).tolist(), "thickness": 1},
+                "text": networks["architecture"].tolist(),
+                "mode": "markers",
+                "marker": {
+                    "symbol": ["circle" if g else "x" for g in networks["good"]],
+                    "color": colour,
+                },
+                "hovertemplate": "%{text}<br>%{x} parameters, recon %{y:.2f}<extra></extra>",
+            },
+            {
+                **group,
+                "x": best["parameters"].tolist(),
+                "y": best["train_recon"].tolist(),
+                "mode": "lines",
+                "line": {"color": colour},
+                "showlegend": False,
+                "hoverinfo": "skip",
+            },
+        ]
+    layout = {
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
+        "hovermode": "closest",
+        "legend": {"orientation": "h"},
+        "xaxis": {"type": "log", "title": {"text": "parameters"}},
+        "yaxis": {"title": {"text": "train recon, nats"}, "zeroline": False},
+    }
+    return {"data": traces, "layout": layout}
 
 
 def as_plotly(walk: Walk) -> dict[str, Any]:

@@ -406,8 +406,9 @@ add(
         "studies",
         "Reconstruction against parameters",
         "5.2 Minimal complexity architecture",
-        "Front: of the networks of the same budget whose KL is at most 10, none is as small and has "
-        "a lower recon. The report's definition minimises width by width, which need not lead there.",
+        "Front: of the networks of the same budget whose KL is at most 10, none is as small and "
+        "has a lower recon. The report's definition minimises width by width, which need not lead "
+        "there.",
         (*(run_name(row.architecture) for row in TABLE_3), *FRONT),
         split="train and test",
         columns=(

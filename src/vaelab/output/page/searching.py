@@ -194,7 +194,11 @@ def _line_plotly(line: AnswerLine, threshold: float) -> dict[str, Any]:
         "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
         "showlegend": False,
         "hovermode": "closest",
-        "xaxis": {"type": "log", "title": {"text": f"h of {brackets_of(line)}"}, "dtick": "D1"},
+        "xaxis": {
+            "type": "log",
+            "title": {"text": f"h of {brackets_of(line)}"},
+            "tickvals": [w for w in range(0, widths[-1] + 51, 50) if w >= widths[0] - 50],
+        },
         "yaxis": {"title": {"text": "recon, nats"}, "zeroline": False},
     }
     return {"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout}
@@ -241,8 +245,12 @@ def front(folder: Path) -> dict[str, Any] | None:
     layout = {
         "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
         "hovermode": "closest",
-        "legend": {"orientation": "h"},
-        "xaxis": {"type": "log", "title": {"text": "parameters"}},
+        "legend": {"orientation": "h", "y": 1.1},
+        "xaxis": {
+            "type": "log",
+            "title": {"text": "parameters"},
+            "tickvals": [n * 10**k for k in (4, 5, 6) for n in (1, 2, 5)],
+        },
         "yaxis": {"title": {"text": "train recon, nats"}, "zeroline": False},
     }
     return {"data": traces, "layout": layout}

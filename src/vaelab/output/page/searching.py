@@ -197,7 +197,7 @@ def _line_plotly(line: AnswerLine, threshold: float) -> dict[str, Any]:
         "xaxis": {
             "type": "log",
             "title": {"text": f"h of {brackets_of(line)}"},
-            "tickvals": [w for w in range(0, widths[-1] + 51, 50) if w >= widths[0] - 50],
+            "tickvals": list(range(50, int(widths[-1]) + 51, 50)),
         },
         "yaxis": {"title": {"text": "recon, nats"}, "zeroline": False},
     }

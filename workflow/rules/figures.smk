@@ -53,5 +53,7 @@ for item in CATALOGUE.values():
             seeds=PLAN.seeds_of(target),
             samples=PLAN.samples_of(target),
             runs=PLAN.shown_by(target),
+            # Further seeds on record enter tables.
+            further=PLAN.further_seeds if kind == "table" else [],
         shell:
             "vaelab {params.command} > {log:q} 2>&1"

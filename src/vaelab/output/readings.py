@@ -68,9 +68,9 @@ def table_curves(results: Results) -> pd.DataFrame:
 def differences(target: str, points: pd.DataFrame) -> list[dict[str, Any]]:
     """How far our curves are from the report's at its digitised points, a row a panel.
 
-    Medians of absolute differences over the points of `table_curves`: on fixed images, smoothed,
+    Means of absolute differences over the points of `table_curves`: on fixed images, smoothed,
     and of the two from each other, which is what smoothing does; the noise of a run is the
-    median standard deviation over seeds, None with one seed.
+    mean standard deviation over seeds, NaN with one seed.
     """
     rows = []
     for panel in PLOTS[target].panels:
@@ -87,6 +87,6 @@ def differences(target: str, points: pd.DataFrame) -> list[dict[str, Any]]:
             "reading": own["report_error"],
             "noise": own["smoothed_spread"],
         }
-        medians = {name: float(values.abs().median()) for name, values in distances.items()}
-        rows.append({"panel": panel.title, "points": len(own), **medians})
+        means = {name: float(values.abs().mean()) for name, values in distances.items()}
+        rows.append({"panel": panel.title, "points": len(own), **means})
     return rows

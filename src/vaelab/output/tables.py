@@ -57,7 +57,7 @@ def table_1(results: Results) -> pd.DataFrame:
     estimate = results.metrics("vae")[0]["test"]
     rows = []
     for run in CATALOGUE["table_1"].runs:
-        metrics = results.metrics(run)
+        metrics = results.recorded(run)
         report = reported.get(run)
         row: dict[str, Any] = {
             "model": NAMES[run],
@@ -127,7 +127,7 @@ def table_2(results: Results) -> pd.DataFrame:
 def table_3(results: Results) -> pd.DataFrame:
     """Performance of different networks (report, section 6.2), one row an architecture."""
     rows = [
-        _architecture(row.architecture, results.metrics(run_name(row.architecture)), row)
+        _architecture(row.architecture, results.recorded(run_name(row.architecture)), row)
         for row in numbers.TABLE_3
     ]
     return titled(pd.DataFrame(rows), "table_3", results, CATALOGUE["table_3"].runs)
@@ -221,7 +221,9 @@ def titled(
 ) -> pd.DataFrame:
     """Attach title and notes for the Markdown twin; the first note is the catalogue's."""
     item, names = CATALOGUE[target], list(names)
-    counts = {len(results.metrics(name)) for name in names}
+    # Tables 1 and 3 also have further seeds on record.
+    seeds = frame["seeds"] if "seeds" in frame else [len(results.metrics(n)) for n in names]
+    counts = set(map(int, seeds))
     several = "standard deviation over " + " or ".join(map(str, sorted(counts - {1}))) + " seeds"
     single = "standard error over images, where these are a sample"
     if counts - {1}:
@@ -233,7 +235,7 @@ def titled(
     )
     frame.attrs["notes"] = [
         *alarm_notes(results, names),
-        f"{_capital(provenance_line(results, names))}. Nats per image; ± is the {spread}.",
+        f"{_capital(provenance_line(results, names, counts))}. Nats per image; ± is the {spread}.",
         item.caption,
         *notes,
     ]

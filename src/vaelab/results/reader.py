@@ -217,10 +217,19 @@ def alarm_notes(results: Results, names: Iterable[str]) -> list[str]:
     return [f"**{alarm[0].upper()}{alarm[1:]}.**" for alarm in alarms(results, names)]
 
 
-def provenance_line(results: Results, names: Iterable[str]) -> str:
-    """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run"."""
+def provenance_line(
+    results: Results, names: Iterable[str], counts: Iterable[int] | None = None
+) -> str:
+    """Preset, seeds and samples: "preset quick · 1 seed · 300 000 samples a run".
+
+    Args:
+        results: the runs.
+        names: those that are shown.
+        counts: their numbers of seeds, where these are not those of the settings.
+    """
     names = list(names)
-    count = max((len(results.metrics(name)) for name in names), default=0)
-    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    found = sorted(set(counts or (len(results.metrics(name)) for name in names))) or [0]
+    seeds = " to ".join(dict.fromkeys(map(str, (found[0], found[-1]))))
     samples = describe_samples(results.samples(names))
-    return f"preset {results.preset} · {seeds} · {samples} samples a run"
+    plural = "" if seeds == "1" else "s"
+    return f"preset {results.preset} · {seeds} seed{plural} · {samples} samples a run"

@@ -304,6 +304,20 @@ def test_replica_s_tolerance_is_for_the_report_s_recipe_alone(tmp_path: Path) ->
     assert frame["test_recon_spread"]["[500, 4]"] == 0.3
 
 
+def test_further_seeds_on_record_enter_table_3(tmp_path: Path) -> None:
+    folder = tmp_path / "modern"
+    results = write_runs(folder, CATALOGUE["table_3"].runs)
+    for seed, recon in enumerate((121.0, 113.0, 126.0)):
+        write_run(folder, "arch_500_3", seed, train=losses(recon, 9.0))
+    frame = table_3(results)
+    several = row(frame, "arch_500_3")
+    assert (several["seeds"], several["spread"]) == (3, "sd over seeds")
+    assert several["train_recon"] == 120
+    text = markdown(frame)
+    assert "Preset modern · 1 to 3 seeds · " in text
+    assert "over 3 seeds; of a run with one seed, the standard error over images" in text
+
+
 def test_claims_for_reading_name_the_verdicts_of_published_presets(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": ["C1", "C2"], "verdict": ["holds", "fails"], "reason": ["a", "b"]})
     for preset, verdict in (("faithful", "undecided"), ("quick", "fails")):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from vaelab.data import Dataset
 from vaelab.data.registry import DIGITS
@@ -28,6 +29,10 @@ NEIGHBOURS = 10
 MMD_BLOCKS, MMD_BLOCK_SIZE = 10, 1000
 # Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_losses`.
 VARIANCE_FLOORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
+# Features for precision and recall, neighbours that bound the manifold (Kynkaanniemi et al. 2019).
+MANIFOLD_SIZE, MANIFOLD_NEIGHBOURS = 2000, 3
+# Codes for `prior_auc`, half of them fitted, and neighbours that vote.
+TWO_SAMPLE_SIZE, TWO_SAMPLE_NEIGHBOURS = 5000, 20
 _ROWS = 1000
 
 
@@ -122,6 +127,48 @@ def pixel_variance(images: np.ndarray) -> float:
     Zero when a decoder ignores z and gives the same image every time.
     """
     return float(_variances(images).mean())
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """A set of features (N, F) and what lies near it: within the N distances to k-th neighbours."""
+
+    features: np.ndarray
+    radii: np.ndarray
+
+    @classmethod
+    def around(cls, features: np.ndarray) -> Manifold:
+        """The manifold of at most `MANIFOLD_SIZE` features, evenly spaced among those given."""
+        features = np.asarray(features, np.float64)[:: -(-len(features) // MANIFOLD_SIZE)]
+        # The nearest of all is the feature itself.
+        distances = np.sqrt(_squared_distances(features, features))
+        nearest = min(MANIFOLD_NEIGHBOURS, len(features) - 1)
+        return cls(features, np.partition(distances, nearest, axis=1)[:, nearest])
+
+    def share_within(self, other: Manifold) -> float:
+        """Share of these features that lie on another manifold."""
+        distances = np.sqrt(_squared_distances(self.features, other.features))
+        return float((distances <= other.radii).any(1).mean())
+
+
+def prior_auc(codes: np.ndarray, rng: np.random.Generator) -> float:
+    """How well a classifier tells codes (N, d) from draws of N(0, I): the area under its ROC.
+
+    A classifier two-sample test (Lopez-Paz and Oquab 2017) of the aggregated posterior: 0.5 if it
+    is the prior. The score is the share of codes among the nearest neighbours of a point; it is
+    fitted to every other image and scored on the rest.
+    """
+    chosen = codes[:: -(-len(codes) // TWO_SAMPLE_SIZE)].astype(np.float64)
+    prior = rng.standard_normal(chosen.shape)
+    fitted = np.concatenate([chosen[::2], prior[::2]])
+    scores = []
+    for queries in (chosen[1::2], prior[1::2]):
+        distances = _squared_distances(queries, fitted)
+        nearest = np.argpartition(distances, TWO_SAMPLE_NEIGHBOURS, axis=1)
+        scores.append((nearest[:, :TWO_SAMPLE_NEIGHBOURS] < len(chosen[::2])).mean(1))
+    ranks = rankdata(np.concatenate(scores))[: len(scores[0])]
+    size = len(scores[0])
+    return float((ranks.mean() - (size + 1) / 2.0) / size)
 
 
 def knn_accuracy(
@@ -281,6 +328,7 @@ class Reference:
         classify: the classifier of its images.
         shape: height and width of an image.
         features: Gaussian fit of the test images' features.
+        manifold: where they lie, for precision and recall.
         numbers: the same measures of real images, and what the data alone determine.
         test_accuracy: of the classifier.
         factors: of variation, measured on the test images that runs are evaluated on; digits only.
@@ -289,6 +337,7 @@ class Reference:
     classify: Classify
     shape: tuple[int, int]
     features: Gaussian
+    manifold: Manifold
     numbers: dict[str, Any]
     test_accuracy: float
     factors: Mapping[str, np.ndarray]
@@ -309,7 +358,7 @@ def reference(
     train_images, test_images = data.train_images, data.test_images
     assert data.test_labels is not None
     test = classify(test_images)
-    fit = Gaussian.fit(test.features)
+    fit, manifold = Gaussian.fit(test.features), Manifold.around(test.features)
     # Evenly spaced: the order of the training images follows their writers.
     real = train_images[:: max(1, len(train_images) // generated)][:generated]
     numbers = {
@@ -328,7 +377,7 @@ def reference(
     if factors:
         numbers["mig_ceiling"] = ceiling(factors)
     accuracy = label_agreement(test.probabilities, data.test_labels)
-    return Reference(classify, data.image_shape, fit, numbers, accuracy, factors)
+    return Reference(classify, data.image_shape, fit, manifold, numbers, accuracy, factors)
 
 
 def measure_generation(
@@ -336,8 +385,11 @@ def measure_generation(
 ) -> dict[str, float]:
     """Measures of generated images (N, P); `labels` are the conditions asked for, if any."""
     result = real.classify(images)
+    manifold = Manifold.around(result.features)
     measured = {
         "fid": frechet_distance(Gaussian.fit(result.features), real.features),
+        "precision": manifold.share_within(real.manifold),
+        "recall": real.manifold.share_within(manifold),
         "confidence": confidence(result.probabilities),
         "sharpness": sharpness(images, real.shape),
         "entropy": pixel_entropy(images),
@@ -365,6 +417,7 @@ def measure_codes(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
         "majority_accuracy": majority_accuracy(fitted[1], scored[1]),
         "mmd": mmd,
         "mmd_se": mmd_se,
+        "prior_auc": prior_auc(codes, rng),
         "aggregate_kl": float(aggregate_kl(arrays["test_mean"], arrays["test_log_var"]).sum()),
     }
 

@@ -13,6 +13,7 @@ from vaelab.data import Dataset
 from vaelab.evaluation.measures import (
     Classified,
     Gaussian,
+    Manifold,
     aggregate_kl,
     confidence,
     constant_image_recon,
@@ -29,6 +30,7 @@ from vaelab.evaluation.measures import (
     mmd_to_prior,
     pixel_entropy,
     pixel_variance,
+    prior_auc,
     prior_bandwidth,
     prior_mmd,
     reference,
@@ -234,6 +236,29 @@ def test_prior_mmd_does_not_depend_on_the_order_of_the_codes():
     ordered = codes[np.argsort(codes[:, 0])]
     mmd, error = prior_mmd(ordered, rng())
     assert abs(mmd) < 4.0 * error < 2e-3
+
+
+def test_a_classifier_tells_codes_from_the_prior_where_moments_cannot():
+    rng = np.random.default_rng(0)
+    prior = rng.standard_normal((4000, 2))
+    assert prior_auc(prior, rng) == pytest.approx(0.5, abs=0.04)
+    # A ring of radius sqrt(2) has the prior's moments.
+    angle = rng.uniform(0.0, 2.0 * np.pi, 4000)
+    ring = 2.0**0.5 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    assert prior_auc(ring + 0.1 * prior, rng) > 0.8
+    assert prior_auc(10.0 + prior, rng) == 1.0
+
+
+def test_precision_and_recall_see_what_is_missing_and_what_is_too_much():
+    rng = np.random.default_rng(0)
+    left = Manifold.around(rng.standard_normal((500, 3)))
+    right = rng.standard_normal((500, 3)) + 50.0
+    both = Manifold.around(np.concatenate([left.features, right]))
+    assert left.share_within(both) == 1.0
+    assert both.share_within(left) == 0.5
+    same = Manifold.around(rng.standard_normal((500, 3)))
+    assert same.share_within(left) > 0.9
+    assert len(Manifold.around(np.zeros((4001, 2))).features) <= 2000
 
 
 def test_aggregate_kl_uses_both_sources_of_variance():

@@ -181,10 +181,12 @@ class Evidence:
         values = [value(curve) for curve in self.likelihood_curves(name, split)]
         return self._estimate(name, f"{what} {split}", values, "test neg_elbo")
 
-    def likelihood_curves(self, name: str, split: Split) -> list[Curve]:
-        """Mean log p(x) over training by importance sampling, nats, one curve per seed."""
+    def likelihood_curves(
+        self, name: str, split: Split, estimator: str = "importance"
+    ) -> list[Curve]:
+        """Estimated mean log p(x) over training, nats, one curve per seed."""
         frames = self._frames(self.results.likelihood, name, "likelihood.csv")
-        chosen = [_rows(name, "likelihood.csv", f, split, "importance") for f in frames]
+        chosen = [_rows(name, "likelihood.csv", f, split, estimator) for f in frames]
         return [Curve.of(frame.sort_values("samples"), "nats") for frame in chosen]
 
     def likelihood_final(self, name: str, split: Split, estimator: str) -> Estimate:

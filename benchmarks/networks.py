@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,19 +16,38 @@ from vaelab.settings.runs import read_rows
 from vaelab.settings.spec import RunSpec, VaePart
 from vaelab.util.errors import VaelabError
 
-# Run of config/runs.tsv -> what it is called here. The first is the one that peers train too.
+# Run of config/runs.tsv -> what it is called here. Layers are switched off on the first alone.
 NETWORKS = {
-    "vae": "h = [500, 500, 3], separate trunks",
-    "mnist_d20": "500 tanh, d = 20, one trunk",
-    "ml_n50000": "100 tanh, d = 3, one trunk (Figure 3)",
-    "frey_d10": "Frey Face, 200 tanh, d = 10",
+    "vae": "[500, 500, 3], two trunks",
+    "mnist_d20": "500 tanh, d = 20",
+    "ml_n50000": "100 tanh, d = 3",
+    "frey_d10": "Frey, 200 tanh, d = 10",
     "vqvae": "VQ-VAE",
 }
 COMPARED = "vae"
 
+# The kinds of ways. First what no way can avoid, then others' ways, then ours with one layer off.
+BOUNDS = {
+    "bound": "products and one pass over the optimiser's memory",
+    "products": "matrix products alone",
+}
+RIVALS = {
+    "tuned": "tuned PyTorch",
+    "compiled": "tuned PyTorch with torch.compile",
+    "report": "the report's way",
+    "examples": "PyTorch examples' VAE",
+    "pythae": "pythae",
+}
+LAYERS = {
+    "autograd": "hand-written gradients",
+    "parted": "flat parameters",
+    "stepwise": "compiled optimiser step",
+    "allocator": "allocator settings",
+    "denormals": "flushed denormals",
+}
 
 # Packages that a way needs beyond the main set-up.
-NEEDS = {"report": (), "examples": (), "pythae": ("pythae",)}
+NEEDS = {"pythae": ("pythae",)}
 
 
 @dataclass(frozen=True)
@@ -34,8 +56,8 @@ class Way:
 
     Attributes:
         network: a run of config/runs.tsv.
-        kind: "ours", "bound", "report", "examples" or "pythae".
-        precision: "bf16" or "fp32"; the peers know only the latter.
+        kind: "ours" or a key of `BOUNDS`, `RIVALS` or `LAYERS`.
+        precision: "bf16" or "fp32"; the published loops know only the latter.
     """
 
     network: str
@@ -43,27 +65,52 @@ class Way:
     precision: str
 
     @property
-    def peer(self) -> bool:
-        """Whether it is somebody else's way."""
-        return self.kind in NEEDS
+    def setting(self) -> str:
+        """Ways of one setting share a process: its allocator and its PyTorch switches."""
+        return {"allocator": "allocator"}.get(
+            self.kind, "rivals" if self.kind in RIVALS else "ours"
+        )
 
 
-def missing_packages(kind: str) -> list[str]:
-    """Packages that a way needs and that are not installed."""
-    return [name for name in NEEDS.get(kind, ()) if importlib.util.find_spec(name) is None]
+def missing(kind: str) -> str | None:
+    """Why a way cannot be timed on this machine."""
+    absent = [name for name in NEEDS.get(kind, ()) if importlib.util.find_spec(name) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed (`make bench` does)"
+    compiler = os.environ.get("CXX", "g++")
+    if kind == "compiled" and shutil.which(compiler) is None:
+        return f"there is no C++ compiler ({compiler})"
+    return None
 
 
-def ways_to_time(precisions: tuple[str, ...], present: tuple[str, ...]) -> list[Way]:
-    """The compared network in every way, then the others in ours; each beside its bound.
+def knows(kind: str, spec: RunSpec) -> bool:
+    """Whether a rival has this network: the published loops have Bernoulli MLP VAEs on MNIST."""
+    if not isinstance(spec.model, VaePart):
+        return kind == "tuned"
+    published = spec.data.dataset == "mnist" and spec.model.likelihood == "bernoulli"
+    return kind in ("tuned", "compiled") or published
+
+
+def ways_to_time(
+    specs: Mapping[str, RunSpec], precisions: tuple[str, ...], rivals: tuple[str, ...]
+) -> list[Way]:
+    """Every network by us, its bounds and the rivals; the compared one with layers off, too.
 
     Args:
+        specs: by network.
         precisions: those of this machine, the fast one first.
-        present: the kinds of peers that are installed.
+        rivals: those that this machine can time.
     """
-    ways = [Way(COMPARED, kind, p) for p in precisions for kind in ("ours", "bound")]
-    ways += [Way(COMPARED, kind, "fp32") for kind in present]
-    others = [name for name in NETWORKS if name != COMPARED]
-    return ways + [Way(n, kind, precisions[0]) for n in others for kind in ("ours", "bound")]
+    fast = precisions[0]
+    ways = [Way(COMPARED, kind, p) for p in precisions[1:] for kind in ("ours", *BOUNDS)]
+    # The compiled step exists for bf16 alone.
+    layers = [kind for kind in LAYERS if fast == "bf16" or kind != "stepwise"]
+    ways += [Way(COMPARED, kind, fast) for kind in layers]
+    for network, spec in specs.items():
+        ways += [Way(network, kind, fast) for kind in ("ours", *BOUNDS)]
+        known = [kind for kind in rivals if knows(kind, spec)]
+        ways += [Way(network, k, fast if k in ("tuned", "compiled") else "fp32") for k in known]
+    return ways
 
 
 class Product(NamedTuple):
@@ -72,11 +119,6 @@ class Product(NamedTuple):
     rows: int
     inner: int
     columns: int
-
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions."""
-        return 2 * self.rows * self.inner * self.columns
 
 
 class Layer(NamedTuple):
@@ -97,16 +139,17 @@ class Layer(NamedTuple):
         return needed
 
 
-def specs(table: Path, names: tuple[str, ...] = tuple(NETWORKS)) -> dict[str, RunSpec]:
-    """The report's specs of the timed networks, by run name.
+def specs(table: Path) -> dict[str, RunSpec]:
+    """The report's specs of the timed networks, by run name, with the modern recipe's Adam.
 
     Raises:
         VaelabError: the run table lacks one.
     """
     rows = {row.run: row.spec for row in read_rows(table)}
-    if missing := [name for name in names if name not in rows]:
-        raise VaelabError(f"{table} lacks {', '.join(missing)}, which the benchmark times")
-    return {name: rows[name] for name in names}
+    if absent := [name for name in NETWORKS if name not in rows]:
+        raise VaelabError(f"{table} lacks {', '.join(absent)}, which the benchmark times")
+    adam = {"optimizer": "adam", "learning_rate": 1e-3, "init": "default", "output_bias": True}
+    return {name: rows[name].changed(**adam) for name in NETWORKS}
 
 
 def layers(spec: RunSpec) -> list[Layer]:
@@ -129,8 +172,3 @@ def _stack(widths: list[int], first_needs_gradient: bool) -> list[Layer]:
         Layer(inputs, outputs, index > 0 or first_needs_gradient)
         for index, (inputs, outputs) in enumerate(pairwise(widths))
     ]
-
-
-def products(spec: RunSpec) -> list[Product]:
-    """Every matrix product of one training step of an MLP VAE."""
-    return [product for layer in layers(spec) for product in layer.products(spec.recipe.batch_size)]

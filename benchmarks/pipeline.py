@@ -33,26 +33,8 @@ def bench_pipeline(config: Config, folder: Path, *, cores: int) -> str:
         for path in sorted((config.folder / "runs").glob("*/provenance.json"))
     }
     parts = core_time(records, jobs, cores)
-    # NaN: the job was too short to measure.
-    measured = trained.dropna(subset=["max_rss"])
-    memory = {
-        str(job): float(mb)
-        for job, mb in zip(measured["job"], measured["max_rss"], strict=True)
-        if job in records
-    }
-    largest = {
-        name: max(
-            (mb for run, mb in memory.items() if _trains_on(records[run], name)), default=None
-        )
-        for name in ("mnist", "frey")
-    }
-    # A run of an older version has no seconds of its evaluation.
-    silent = sum("evaluate_seconds" not in record for record in records.values())
-    write_json(
-        folder / "pipeline.json",
-        {"preset": config.preset, "cores": cores, "parts": parts, "peak_mb": largest},
-    )
-    text = pipeline_table(parts, config.preset, cores, largest, silent)
+    write_json(folder / "pipeline.json", {"preset": config.preset, "cores": cores, "parts": parts})
+    text = pipeline_table(parts, config.preset, cores)
     with atomic_write(folder / "pipeline.md") as stream:
         stream.write(text)
     return text
@@ -98,18 +80,8 @@ def core_time(
     ]
 
 
-def _trains_on(record: Provenance, dataset: str) -> bool:
-    return record["dataset"]["name"] == dataset
-
-
-def pipeline_table(
-    parts: Sequence[Mapping[str, Any]],
-    preset: str,
-    cores: int,
-    peak_mb: Mapping[str, float | None],
-    silent: int = 0,
-) -> str:
-    """The parts, the share that is neither training nor evaluation, and the memory."""
+def pipeline_table(parts: Sequence[Mapping[str, Any]], preset: str, cores: int) -> str:
+    """The parts, and the share that is neither training nor evaluation."""
     whole = sum(part["core_seconds"] for part in parts)
     lines = [
         f"| `{preset}`, {cores} cores, {whole / cores / 60:.1f} minutes | jobs | core-s | share |",
@@ -122,11 +94,4 @@ def pipeline_table(
         )
     other = sum(part["share"] for part in parts if part["part"] not in PURPOSE)
     lines += ["", f"Neither training nor evaluation: {100 * other:.1f} % of the cores' time."]
-    if silent:
-        lines.append(f"{silent} runs have no record of their evaluation; it counts as start-up.")
-    lines += [
-        f"Peak memory of a training job on {name}: {mb:.0f} MB."
-        for name, mb in peak_mb.items()
-        if mb is not None
-    ]
     return "\n".join(lines) + "\n"

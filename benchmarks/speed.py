@@ -1,227 +1,130 @@
-"""`vaelab bench`: samples/s of this project beside its bound and its peers."""
+"""`vaelab bench`: samples/s of this project beside its bound, its rivals and itself with less."""
 
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import matplotlib
-import pandas as pd
-from matplotlib.figure import Figure
-
-from benchmarks.machine import cores, describe, in_words
+from benchmarks.machine import describe, in_words
 from benchmarks.networks import (
+    BOUNDS,
     COMPARED,
-    NEEDS,
+    LAYERS,
     NETWORKS,
-    missing_packages,
+    RIVALS,
+    Way,
+    missing,
     specs,
     ways_to_time,
 )
-from benchmarks.rounds import Measurement, measure, median_rates, median_ratio
-from vaelab.output.figures.style import MUTED, RULE, STYLE, new_figure, save
-from vaelab.output.plots import BLUE, SKY, VERMILION
+from benchmarks.rounds import Measured, Rates, measure, median_ratio
 from vaelab.settings.config import Config
 from vaelab.util.io import atomic_write, write_json
 
 logger = logging.getLogger(__name__)
 
-TITLES = {
-    "ours": "vaelab",
-    "bound": "matrix products alone",
-    "report": "the report's way",
-    "examples": "PyTorch examples' VAE",
-    "pythae": "pythae",
-}
-SHORT = {
-    "vae": "[500, 500, 3]",
-    "mnist_d20": "[500, 20] tanh",
-    "ml_n50000": "[100, 3] tanh",
-    "frey_d10": "Frey [200, 10]",
-    "vqvae": "VQ-VAE",
-}
+PUBLISHED = ("report", "examples", "pythae")  # in float32
 
 
 def bench_speed(config: Config, folder: Path, *, rounds: int, seconds: float) -> str:
-    """Measure, and write bench.json, bench.md and bench.png into a folder; returns the table."""
+    """Measure, and write bench.json and bench.md into a folder; returns the tables."""
     # Only this needs torch here, and only to ask it what the processor can do.
     from vaelab.training.device import resolve_compute
 
     fast = resolve_compute("cpu", "auto").precision
-    precisions = tuple(dict.fromkeys((fast, "fp32")))
-    absent = {kind: missing_packages(kind) for kind in NEEDS}
-    notes = [
-        f"{TITLES[kind]} is left out: {', '.join(names)} not installed (`make bench` does)"
-        for kind, names in absent.items()
-        if names
-    ]
+    reasons = {kind: missing(kind) for kind in RIVALS}
+    notes = [f"{RIVALS[kind]} is left out: {why}" for kind, why in reasons.items() if why]
     for note in notes:
         logger.info(note)
     machine = describe()
-    measurements = measure(
-        ways_to_time(precisions, tuple(kind for kind in NEEDS if not absent[kind])),
-        specs(Path(config.runs)),
+    timed = specs(Path(config.runs))
+    rivals = tuple(kind for kind, why in reasons.items() if not why)
+    measured = measure(
+        ways_to_time(timed, tuple(dict.fromkeys((fast, "fp32"))), rivals),
+        timed,
         data_root=Path(config.data.root),
         rounds=rounds,
         seconds=seconds,
-        cores=cores(),
     )
-    result = summary(measurements, machine, fast, notes)
+    text = markdown(measured, fast)
+    text += (
+        f"\nOne core of {in_words(machine)}. Adam, batches of 100 (VQ-VAE: 10). Samples per second "
+        f"of CPU time, medians of {rounds} interleaved rounds; ratios are taken within a round.\n"
+    )
+    for note in [*notes, *measured.notes]:
+        text += f"\n{note}\n"
+    rates = [{**vars(way), "rates": found} for way, found in measured.rates.items()]
     write_json(
         folder / "bench.json",
-        {
-            **result,
-            "rounds": rounds,
-            "seconds": seconds,
-            "measurements": [asdict(m) for m in measurements],
-        },
+        {"machine": machine, "precision": fast, "seconds": seconds}
+        | {"compilation": measured.compilation, "rates": rates},
     )
-    text = markdown(result)
     with atomic_write(folder / "bench.md") as stream:
         stream.write(text)
-    with matplotlib.rc_context(STYLE):
-        save(draw(result), folder / "bench.png", with_vector=False)
     return text
 
 
-def summary(
-    measurements: Sequence[Measurement],
-    machine: dict[str, Any],
-    fast: str,
-    notes: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Ratios and medians.
-
-    Returns:
-        machine; notes; ratios: rows (what, processes, ratio), None where a peer is missing;
-        rates: rows (network, way, precision, processes, samples_per_second, of_bound,
-        of_report), the latter two None where they say nothing.
-    """
-    rates = median_rates(measurements)
-    processes = sorted({m.processes for m in measurements})
-    wanted = [("ours / bound", ("ours", fast), ("bound", fast))]
-    if fast != "fp32":
-        wanted.append(("ours / bound, fp32", ("ours", "fp32"), ("bound", "fp32")))
-    wanted += [(f"ours / {TITLES[kind]}", ("ours", fast), (kind, "fp32")) for kind in NEEDS]
-    ratios = [
-        {
-            "what": what,
-            "processes": number,
-            "ratio": median_ratio(measurements, over, under, COMPARED, number),
-        }
-        for what, over, under in wanted
-        for number in processes
-    ]
-    rows = []
-    for (network, kind, precision, number), rate in rates.items():
-        way, report = (kind, precision), ("report", "fp32")
-        of_bound = median_ratio(measurements, way, ("bound", precision), network, number)
-        rows.append(
-            {
-                "network": network,
-                "way": kind,
-                "precision": precision,
-                "processes": number,
-                "samples_per_second": rate,
-                "of_bound": of_bound if kind == "ours" else None,
-                "of_report": median_ratio(measurements, way, report, network, number),
-            }
-        )
-    return {"machine": machine, "notes": list(notes), "ratios": ratios, "rates": rows}
+def _way(network: str, kind: str, fast: str) -> Way:
+    return Way(network, kind, "fp32" if kind in PUBLISHED else fast)
 
 
-def _columns(result: dict[str, Any]) -> dict[int, str]:
-    """Number of processes -> heading."""
-    numbers = sorted({row["processes"] for row in result["rates"]})
-    return {n: "1 core" if n == 1 else f"{n} cores" for n in numbers}
-
-
-def _way(row: dict[str, Any]) -> str:
-    title = TITLES[row["way"]]
-    return f"{title}, {row['precision']}" if row["way"] in ("ours", "bound") else title
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """Ratios first, then samples/s, then the machine."""
-    columns = _columns(result)
-    head = " | ".join(columns.values())
-    rule = " | ".join(["---:"] * len(columns))
-    ratios = pd.DataFrame(result["ratios"]).dropna(subset="ratio")
-    lines = [f"| {NETWORKS[COMPARED]}, batch 100 | {head} |", f"| --- | {rule} |"]
-    for what, group in ratios.groupby("what", sort=False):
-        values = group.set_index("processes")["ratio"]
-        lines.append(f"| {what} | " + " | ".join(f"{values[n]:.2f}" for n in columns) + " |")
-    tables = {
-        f"{NETWORKS[COMPARED]}: samples/s": {
-            _way(row): row for row in result["rates"] if row["network"] == COMPARED
-        },
-        "vaelab on other networks: samples/s": {
-            f"{NETWORKS[row['network']]}, {row['precision']}": row
-            for row in result["rates"]
-            if row["network"] != COMPARED and row["way"] == "ours"
-        },
+def strongest(rates: Rates, network: str, fast: str) -> Way | None:
+    """The fastest rival on a network."""
+    ours = Way(network, "ours", fast)
+    ratios = {
+        rival: ratio
+        for rival in (_way(network, kind, fast) for kind in RIVALS)
+        if (ratio := median_ratio(rates, ours, rival)) is not None
     }
-    for title, titled in tables.items():
-        lines += ["", f"| {title} | {head} |", f"| --- | {rule} |"]
-        for name, row in titled.items():
-            same = ("network", "way", "precision")
-            cells = {
-                other["processes"]: _cell(other)
-                for other in result["rates"]
-                if all(other[key] == row[key] for key in same)
-            }
-            lines.append(f"| {name} | " + " | ".join(cells[n] for n in columns) + " |")
-    lines += [
-        "",
-        f"Measured on {in_words(result['machine'])}. Medians of interleaved rounds, ratios "
-        "taken within a round. In brackets: share of the network's own bound.",
-    ]
-    return "\n".join(lines + [""] * bool(result["notes"]) + list(result["notes"])) + "\n"
+    return min(ratios, key=lambda rival: ratios[rival], default=None)
 
 
-def _cell(row: dict[str, Any]) -> str:
-    rate = f"{row['samples_per_second']:,.0f}".replace(",", " ")
-    return rate if row["of_bound"] is None else f"{rate} ({100 * row['of_bound']:.0f} %)"
+def markdown(measured: Measured, fast: str) -> str:
+    """Ratios, then samples/s, then what each layer buys."""
+    rates = measured.rates
+    lines: list[str] = []
 
+    def table(title: str, heads: Sequence[str], rows: dict[str, list[str]]) -> None:
+        lines.extend([""] * bool(lines))
+        lines.append(f"| {title} | {' | '.join(heads)} |")
+        lines.append("| --- |" + " ---: |" * len(heads))
+        # A way that no network has is no row.
+        shown = {name: cells for name, cells in rows.items() if any(cells)}
+        lines.extend(f"| {name} | {' | '.join(cells)} |" for name, cells in shown.items())
 
-def draw(result: dict[str, Any]) -> Figure:
-    """Bars of samples/s on one core: the compared network's ways, and the share of the bound."""
-    rows = [row for row in result["rates"] if row["processes"] == 1]
-    compared = [row for row in rows if row["network"] == COMPARED]
-    ours = [row for row in rows if row["way"] == "ours" and row["of_bound"] is not None]
-    figure = new_figure(7.2, 0.9 + 0.27 * max(len(compared), len(ours)))
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    def ratio(network: str, kind: str) -> str:
+        found = median_ratio(rates, Way(network, "ours", fast), _way(network, kind, fast))
+        return "" if found is None else f"{found:.2f}"
 
-    compared.sort(key=lambda row: row["samples_per_second"])
-    colours = {"ours": BLUE, "bound": RULE}
-    left.barh(
-        [_way(row) for row in compared],
-        [row["samples_per_second"] / 1000 for row in compared],
-        color=[colours.get(row["way"], VERMILION) for row in compared],
-        height=0.7,
-    )
-    for position, row in enumerate(compared):
-        rate = row["samples_per_second"]
-        times = "" if row["of_report"] is None else f"  ({row['of_report']:.1f}×)"
-        text = f" {rate / 1000:.1f}{times}"
-        left.text(rate / 1000, position, text, va="center", fontsize=7, color=MUTED)
-    left.set_title("h = [500, 500, 3], one core")
-    against = any(row["of_report"] is not None for row in compared)
-    left.set_xlabel("thousand samples/s" + "  (times the report's way)" * against)
-    left.set_xlim(0, 1.3 * max(row["samples_per_second"] for row in compared) / 1000)
+    best = {network: strongest(rates, network, fast) for network in NETWORKS}
+    first = {
+        "its strongest rival": [ratio(n, way.kind) if way else "" for n, way in best.items()],
+        **{RIVALS[kind]: [ratio(n, kind) for n in NETWORKS] for kind in RIVALS},
+        **{BOUNDS[kind]: [ratio(n, kind) for n in NETWORKS] for kind in BOUNDS},
+    }
+    table(f"vaelab ({fast}), times the speed of", list(NETWORKS.values()), first)
 
-    labels = [f"{SHORT[row['network']]}, {row['precision']}" for row in ours]
-    right.barh(labels[::-1], [100 * row["of_bound"] for row in ours][::-1], color=SKY, height=0.7)
-    for position, row in enumerate(ours[::-1]):
-        share = 100 * row["of_bound"]
-        right.text(share, position, f" {share:.0f} %", va="center", fontsize=7, color=MUTED)
-    right.set_xlim(0, 115)
-    right.set_title("Share of the bound")
-    right.set_xlabel("% of the products alone")
-    for axes in (left, right):
-        axes.grid(False, axis="y")
-        axes.tick_params(axis="y", length=0)
-    return figure
+    def rate(network: str, kind: str, precision: str = fast) -> str:
+        found = rates.get(_way(network, kind, precision))
+        text = f"{statistics.median(found):,.0f}".replace(",", " ") if found else ""
+        if kind == "compiled" and network in measured.compilation:
+            text += f" (compiled in {measured.compilation[network]:.0f} s)"
+        return text
+
+    kinds = {"ours": "vaelab", **RIVALS, **BOUNDS}
+    second = {title: [rate(n, kind) for n in NETWORKS] for kind, title in kinds.items()}
+    table(f"samples/s, {fast}", list(NETWORKS.values()), second)
+
+    third: dict[str, list[str]] = {}
+    for kind, layer in LAYERS.items():
+        third[layer] = [rate(COMPARED, kind), ratio(COMPARED, kind)]
+    if fast != "fp32":
+        slower = median_ratio(rates, Way(COMPARED, "ours", fast), Way(COMPARED, "ours", "fp32"))
+        third["bf16 weights and products"] = [
+            rate(COMPARED, "ours", "fp32"),
+            f"{slower:.2f}" if slower else "",
+        ]
+    table(f"{NETWORKS[COMPARED]}: vaelab without", ["samples/s", "with it, times as fast"], third)
+    return "\n".join(lines) + "\n"

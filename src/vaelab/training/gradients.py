@@ -95,7 +95,7 @@ class AutogradGradients(Gradients):
 
     def __call__(self, x: Tensor, c: Tensor | None, *drawn: Tensor) -> None:
         """See `Gradients`."""
-        self.flat.gradient.zero_()
+        self.flat.compute_grad.zero_()
         with torch.enable_grad():
             with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 loss = self.loss(x.float(), c, *drawn)

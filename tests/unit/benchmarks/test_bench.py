@@ -1,4 +1,4 @@
-"""The benchmarks: what is counted, in which order it is measured, what the tables say."""
+"""The benchmarks: what is counted, how it is measured, what the tables say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import budgets, presets, speed, ways
-from benchmarks.budgets import quality_row, quality_table, reached, science_table
+from benchmarks import networks, presets, science, speed, ways
 from benchmarks.machine import cores, describe, processor
-from benchmarks.networks import (
-    COMPARED,
-    NEEDS,
-    NETWORKS,
-    Way,
-    missing_packages,
-    products,
-    specs,
-    ways_to_time,
-)
+from benchmarks.networks import COMPARED, NETWORKS, RIVALS, Way, layers, missing, ways_to_time
 from benchmarks.pipeline import core_time, pipeline_table
-from benchmarks.planning import enlarged, planning_table
 from benchmarks.presets import extrapolated
-from benchmarks.rounds import Measurement, _Pool, measure, median_ratio, schedule
-from toys import heard, pixels_of, toy_images, toy_spec, toy_vqvae_spec
+from benchmarks.rounds import Measured, measure, median_ratio
+from benchmarks.science import science_table
+from toys import pixels_of, toy_images, toy_spec, toy_vqvae_spec
 from vaelab.cli import main
 from vaelab.models.families import build
 from vaelab.settings.config import Config, load_config
-from vaelab.settings.runs import Run, read_rows, resolve
+from vaelab.settings.runs import Run, resolve
 from vaelab.training.trainer import Trainer
 from vaelab.util.errors import VaelabError
 from workflow_project import ROOT, copy_project
@@ -49,19 +38,9 @@ OURS, BOUND = Way("vae", "ours", "bf16"), Way("vae", "bound", "bf16")
 # --- what is timed ---------------------------------------------------------------------------
 
 
-def test_products_of_the_compared_network() -> None:
-    """1.29 million weights, three products a weight and image but for the first layers."""
-    spec = specs(TABLE)[COMPARED]
-    weights = 2 * (784 * 500 + 500 * 500 + 500 * 3) + 3 * 500 + 500 * 500 + 500 * 784
-    first = 2 * 784 * 500
-    flops = sum(product.flops for product in products(spec))
-    assert flops == 2 * 100 * (3 * weights - first)
-    assert spec.model.architecture == (500, 500, 3)
-    assert (spec.model.trunks, spec.recipe.batch_size, spec.recipe.optimizer) == (
-        "separate",
-        100,
-        "adagrad",
-    )
+def products(spec: Any) -> list[tuple[int, int, int]]:
+    batch = spec.recipe.batch_size
+    return [tuple(product) for layer in layers(spec) for product in layer.products(batch)]
 
 
 @pytest.mark.parametrize(
@@ -84,11 +63,11 @@ def test_products_are_those_of_the_model(changes: dict[str, Any]) -> None:
         if weight.ndim == 2:
             first = "encoder" in name and weight.shape[1] == first_inputs
             flops += 2 * spec.recipe.batch_size * weight.numel() * (2 if first else 3)
-    assert sum(product.flops for product in products(spec)) == flops
+    assert sum(2 * rows * inner * columns for rows, inner, columns in products(spec)) == flops
 
 
 def test_products_of_a_layer_are_forward_weights_and_input() -> None:
-    shapes = [tuple(p) for p in products(toy_spec(hidden=(16,), trunks="shared", batch_size=50))]
+    shapes = products(toy_spec(hidden=(16,), trunks="shared", batch_size=50))
     assert shapes == [
         *[(50, 784, 16), (16, 50, 784)],  # images need no gradient
         *[(50, 16, 6), (6, 50, 16), (50, 6, 16)],
@@ -109,9 +88,9 @@ def test_bound_multiplies_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
         return real(left, right, out=out)
 
     monkeypatch.setattr(torch, "mm", counted)
-    run = ways.prepare(Way("vae", "bound", "fp32"), spec, Path("none"))
+    run = ways.prepare(Way("vae", "products", "fp32"), spec, Path("none"))
     assert run(250) > 0
-    assert made == [tuple(product) for product in products(spec)] * 3  # 2.5 batches of 100
+    assert made == products(spec) * 3  # 2.5 batches of 100
 
 
 def test_bound_of_the_vqvae_has_all_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,26 +102,128 @@ def test_bound_of_the_vqvae_has_all_convolutions(monkeypatch: pytest.MonkeyPatch
         return real(dy, *arguments)
 
     monkeypatch.setattr(torch.ops.aten, "convolution_backward", counted)
-    ways.prepare(Way("vqvae", "bound", "fp32"), toy_vqvae_spec(batch_size=5), Path("none"))(5)
+    ways.prepare(Way("vqvae", "products", "fp32"), toy_vqvae_spec(batch_size=5), Path("none"))(5)
     channels = [(64, 14), (256, 7), (2, 7), (256, 7), (64, 14), (1, 28)]
     assert [shape for shape, _ in made] == [(5, c, side, side) for c, side in channels]
     assert [mask for _, mask in made] == [[False, True, False]] + [[True, True, False]] * 5
 
 
-def test_ways_are_the_compared_network_in_every_way_and_the_rest_in_ours() -> None:
-    found = ways_to_time(("bf16", "fp32"), ("report", "pythae"))
-    assert [way for way in found if way.network == COMPARED] == [
-        OURS,
-        BOUND,
-        Way("vae", "ours", "fp32"),
-        Way("vae", "bound", "fp32"),
-        Way("vae", "report", "fp32"),
-        Way("vae", "pythae", "fp32"),
-    ]
-    others = {(way.network, way.kind) for way in found if way.network != COMPARED}
-    assert others == {(n, k) for n in list(NETWORKS)[1:] for k in ("ours", "bound")}
-    # Where nothing is fast but fp32 there is one precision.
-    assert {way.precision for way in ways_to_time(("fp32",), ())} == {"fp32"}
+@pytest.mark.parametrize(("precision", "passes"), [("fp32", 28), ("bf16", 28)])
+def test_bound_passes_once_over_what_the_optimiser_needs(
+    monkeypatch: pytest.MonkeyPatch, precision: str, passes: int
+) -> None:
+    """Bytes a weight: 12 read and 12 written of weights and moments, and the gradient.
+
+    In float32 the gradient has 4 bytes; in bf16 it has 2, as has the second copy of the weights.
+    """
+    spec = toy_spec(hidden=(16, 8), optimizer="adam")
+    moved = 0
+
+    def counted(self: torch.Tensor, other: Any) -> torch.Tensor:
+        nonlocal moved
+        moved += 2 * self.nbytes + (other.nbytes if isinstance(other, torch.Tensor) else 0)
+        return self
+
+    def copied(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        nonlocal moved
+        moved += self.nbytes + other.nbytes
+        return self
+
+    step = ways._traffic(spec, ways.DTYPES[precision])
+    monkeypatch.setattr(torch.Tensor, "mul_", counted)
+    monkeypatch.setattr(torch.Tensor, "add_", counted)
+    monkeypatch.setattr(torch.Tensor, "copy_", copied)
+    step()
+    model = build(spec, torch.Generator().manual_seed(0))
+    assert moved == passes * sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_rivals_train_the_networks_that_they_know() -> None:
+    timed = networks.specs(TABLE)
+    found = ways_to_time(timed, ("bf16", "fp32"), tuple(RIVALS))
+    by_network = {
+        name: {way.kind for way in found if way.network == name} & set(RIVALS) for name in NETWORKS
+    }
+    assert by_network["vae"] == by_network["mnist_d20"] == by_network["ml_n50000"] == set(RIVALS)
+    assert by_network["frey_d10"] == {"tuned", "compiled"}
+    assert by_network["vqvae"] == {"tuned"}
+    assert len(found) == len(set(found))
+    assert {w.precision for w in found if w.kind in speed.PUBLISHED} == {"fp32"}
+    # Where nothing is fast but fp32 there is no compiled step and one precision.
+    plain = ways_to_time(timed, ("fp32",), ())
+    assert {way.precision for way in plain} == {"fp32"}
+    assert "stepwise" not in {way.kind for way in plain}
+
+
+def test_a_rival_that_cannot_be_timed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.NEEDS, "pythae", ("no_such_package",))
+    assert missing("pythae") == "no_such_package not installed (`make bench` does)"
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert missing("compiled") == "there is no C++ compiler (no-such-compiler)"
+    assert missing("tuned") is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["autograd", "parted", "stepwise"])
+def test_a_layer_switched_off_trains_the_same(
+    monkeypatch: pytest.MonkeyPatch, kind: str, precision: str
+) -> None:
+    """What the ablation times is the same training: weights move alike, but for rounding."""
+    trainers: list[Trainer] = []
+
+    class Kept(Trainer):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            trainers.append(self)
+
+    monkeypatch.setattr(ways, "Trainer", Kept)
+    spec = toy_spec(hidden=(16, 8), optimizer="adam", learning_rate=1e-3, init="default")
+    for way in ("ours", kind):
+        run = ways._ours(way, spec, toy_images("mnist"), ways.DTYPES[precision])
+        assert run(10 * spec.recipe.batch_size) > 0
+    ours, other = trainers
+    start = Kept("start", spec, 0, toy_images("mnist"), ours.compute).flat.master
+    moved = (ours.flat.master - start).norm()
+    assert (ours.flat.master - other.flat.master).norm() < 0.05 * moved
+    assert torch.equal(other.flat.compute, other.flat.master.to(other.flat.compute.dtype))
+    assert ours.progress.steps == other.progress.steps == 10
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_the_tuned_rival_has_our_objective(
+    monkeypatch: pytest.MonkeyPatch, likelihood: str
+) -> None:
+    """Its loss at our weights and noise is that of the model, but for a Gaussian's constant."""
+    dataset = "frey" if likelihood == "gaussian" else "mnist"
+    spec = toy_spec(dataset=dataset, likelihood=likelihood, hidden=(7,), trunks="shared")
+    ours = build(spec, torch.Generator().manual_seed(0))
+    losses: list[float] = []
+
+    class Same(ways._PlainVAE):
+        def __init__(self, given: Any) -> None:
+            super().__init__(given)
+            with torch.no_grad():
+                for mine, its in zip(self.parameters(), ours.parameters(), strict=True):
+                    mine.copy_(its)
+
+    x = torch.rand(spec.recipe.batch_size, pixels_of(spec))
+    noise = torch.randn(len(x), spec.model.latent_dim)
+    monkeypatch.setattr(ways, "_PlainVAE", Same)
+    monkeypatch.setattr(ways, "_images", lambda name, root: x)
+    monkeypatch.setattr(torch, "randperm", torch.arange)
+    monkeypatch.setattr(torch, "randn_like", lambda like: noise)
+    backward = torch.Tensor.backward
+
+    def heard_loss(loss: torch.Tensor, *arguments: Any, **options: Any) -> None:
+        losses.append(loss.item())
+        backward(loss, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "backward", heard_loss)
+    run = ways.prepare(Way("vae", "tuned", "fp32"), spec, Path("none"))
+    assert run(len(x)) > 0
+    constant = 0.5 * math.log(2 * math.pi) * x.shape[1] * (likelihood == "gaussian")
+    expected = ours.loss(x, None, (noise,), 1.0).item() - constant
+    assert losses == [pytest.approx(expected, rel=1e-4)]
 
 
 def test_run_table_without_a_timed_network_is_named(tmp_path: Path) -> None:
@@ -150,179 +231,86 @@ def test_run_table_without_a_timed_network_is_named(tmp_path: Path) -> None:
     path = tmp_path / "runs.tsv"
     path.write_text("".join(line for line in lines if not line.startswith("vqvae\t")))
     with pytest.raises(VaelabError, match=r"runs\.tsv lacks vqvae"):
-        specs(path)
-
-
-def test_our_way_trains_that_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    real = Trainer.run
-
-    def spy(trainer: Trainer, **options: Any) -> Any:
-        asked.append(trainer.spec.budget.samples)
-        return real(trainer, **options)
-
-    monkeypatch.setattr(Trainer, "run", spy)
-    monkeypatch.setattr(ways, "_dataset", lambda name, root: toy_images(name))
-    run = ways.prepare(Way("vae", "ours", "fp32"), toy_spec(), Path("none"))
-    assert run(400) > 0
-    assert asked == [400]
+        networks.specs(path)
 
 
 # --- rounds ----------------------------------------------------------------------------------
 
 
-def test_ways_take_turns_in_every_round() -> None:
-    turns = list(schedule([OURS, BOUND], 2, 4))
-    expected = [(r, way, n) for r in (0, 1) for n in (1, 4) for way in (OURS, BOUND)]
-    assert [tuple(turn) for turn in turns] == expected
-    # One core is not measured twice.
-    assert len(list(schedule([OURS, BOUND], 2, 1))) == 4
-
-
-def rates(kind: str, precision: str, processes: int, *values: float) -> list[Measurement]:
-    return [
-        Measurement(number, "vae", kind, precision, processes, value)
-        for number, value in enumerate(values)
-    ]
-
-
 def test_ratios_are_taken_within_a_round() -> None:
     """A slow second round halves both: the ratio of medians would be 1.5, the ratio is 0.75."""
-    ours = rates("ours", "bf16", 1, 75.0, 37.5, 75.0)
-    bound = rates("bound", "bf16", 1, 100.0, 50.0, 100.0)
-    both = [*ours, *bound, *rates("ours", "bf16", 2, 1.0, 1.0, 1.0)]
-    ways_ = (("ours", "bf16"), ("bound", "bf16"))
-    assert median_ratio(both, *ways_, "vae", 1) == pytest.approx(0.75)
-    uneven = [*rates("ours", "bf16", 1, 10, 90, 80), *rates("bound", "bf16", 1, 100, 100, 160)]
-    assert median_ratio(uneven, *ways_, "vae", 1) == pytest.approx(0.5)
-    assert median_ratio(both, *ways_, "vae", 2) is None
-    assert median_ratio(both, *ways_, "vqvae", 1) is None
+    rates = {OURS: [75.0, 37.5, 75.0], BOUND: [100.0, 50.0, 100.0]}
+    assert median_ratio(rates, OURS, BOUND) == pytest.approx(0.75)
+    uneven = {OURS: [10.0, 90.0, 80.0], BOUND: [100.0, 100.0, 160.0]}
+    assert median_ratio(uneven, OURS, BOUND) == pytest.approx(0.5)
+    assert median_ratio(rates, OURS, Way("vqvae", "bound", "bf16")) is None
 
 
 @pytest.mark.slow
-def test_processes_work_side_by_side(tmp_path: Path) -> None:
-    """Rounds on one process and on two; what the processes are told stays with them."""
-    spec = toy_spec(hidden=(8,))
+def test_a_rival_that_fails_is_a_note_and_what_fails_of_ours_an_error(tmp_path: Path) -> None:
+    """In processes of their own; what those are told stays with them."""
     before = dict(os.environ)
-    lines: list[str] = []
-    with heard(lines.append, "benchmarks"):
-        found = measure(
-            [Way("vae", "bound", "fp32")],
-            {"vae": spec},
-            data_root=tmp_path,
-            rounds=2,
-            seconds=0.02,
-            cores=2,
-        )
-    assert [(m.round, m.processes) for m in found] == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    assert all(m.rate > 0 and math.isfinite(m.rate) for m in found)
-    assert lines[0] == "preparing vae, bound, fp32"
-    # The allocator's settings were for the processes, not for this one.
+    bound, tuned = Way("vae", "bound", "fp32"), Way("vae", "tuned", "fp32")
+    options: Any = {"data_root": tmp_path, "rounds": 2, "seconds": 0.02}
+    found = measure([bound, tuned], {"vae": toy_spec(hidden=(8,))}, **options)
+    assert list(found.rates) == [bound]
+    assert len(found.rates[bound]) == 2
+    assert all(rate > 0 and math.isfinite(rate) for rate in found.rates[bound])
+    assert re.match("vae, tuned PyTorch: .*vaelab fetch mnist", found.notes[0])
     assert dict(os.environ) == before
-
-
-def test_a_way_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(VaelabError, match=r"(?s)vae, ours: .*vaelab fetch mnist"):
-        measure(
-            [Way("vae", "ours", "fp32")],
-            {"vae": toy_spec()},
-            data_root=tmp_path,
-            rounds=1,
-            seconds=0.01,
-            cores=1,
-        )
-
-
-def test_a_process_that_is_killed_is_an_error_for_the_user() -> None:
-    near, far = Pipe()
-    far.close()
-    pool = _Pool(1, Path(), {})
-    pool.workers[False] = [near]
-    with pytest.raises(VaelabError, match="vae, bound: its process was killed"):
-        pool.run(Way("vae", "bound", "fp32"), 100, 1)
+        measure([Way("vae", "ours", "fp32")], {"vae": toy_spec()}, **options)
 
 
 # --- what is said of it ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def measured() -> list[Measurement]:
-    rows = []
-    for processes in (1, 2):
-        rows += rates("ours", "bf16", processes, 30_000 * processes, 28_000 * processes)
-        rows += rates("bound", "bf16", processes, 40_000 * processes, 40_000 * processes)
-        rows += rates("ours", "fp32", processes, 9_000 * processes, 9_000 * processes)
-        rows += rates("bound", "fp32", processes, 10_000 * processes, 10_000 * processes)
-        rows += rates("report", "fp32", processes, 5_000 * processes, 7_000 * processes)
-    return rows
-
-
-def test_summary_and_table_from_made_up_timings(measured: list[Measurement]) -> None:
-    note = "pythae is left out: pythae not installed (`make bench` does)"
-    result = speed.summary(measured, describe(), "bf16", [note])
-    ratios = {(row["what"], row["processes"]): row["ratio"] for row in result["ratios"]}
-    assert ratios["ours / bound", 1] == pytest.approx((0.75 + 0.7) / 2)
-    assert ratios["ours / bound, fp32", 2] == pytest.approx(0.9)
-    assert ratios["ours / the report's way", 1] == pytest.approx((6 + 4) / 2)
-    assert ratios["ours / pythae", 1] is None
-    json.dumps(result, allow_nan=False)
-
-    lines = speed.markdown(result).splitlines()
-    assert lines[0] == "| h = [500, 500, 3], separate trunks, batch 100 | 1 core | 2 cores |"
-    assert lines[2] == "| ours / bound | 0.72 | 0.72 |"
-    assert "| ours / the report's way | 5.00 | 5.00 |" in lines
-    assert not any("pythae" in line for line in lines[:-1])
-    assert lines[-1] == note
-    assert "| vaelab, bf16 | 29 000 (72 %) | 58 000 (72 %) |" in lines
-    assert "| the report's way | 6 000 | 12 000 |" in lines
-
-
-def test_chart_shows_rates_and_shares(measured: list[Measurement]) -> None:
-    result = speed.summary(measured, describe(), "bf16")
-    left, right = speed.draw(result).axes
-    widths = {
-        label.get_text(): bar.get_width()
-        for label, bar in zip(left.get_yticklabels(), left.patches, strict=True)
+def test_tables_from_made_up_timings() -> None:
+    """The strongest rival leads; a network that a rival does not know is an empty cell."""
+    rates = {
+        OURS: [30_000.0, 28_000.0],
+        BOUND: [40_000.0, 40_000.0],
+        Way("vae", "ours", "fp32"): [9_000.0, 9_000.0],
+        Way("vae", "compiled", "bf16"): [25_000.0, 20_000.0],
+        Way("vae", "tuned", "bf16"): [15_000.0, 14_000.0],
+        Way("vae", "report", "fp32"): [5_000.0, 7_000.0],
+        Way("vae", "parted", "bf16"): [25_000.0, 28_000.0],
+        Way("vqvae", "ours", "bf16"): [1_000.0, 1_000.0],
+        Way("vqvae", "tuned", "bf16"): [800.0, 1_000.0],
     }
-    assert widths == {
-        "the report's way": 6.0,
-        "vaelab, fp32": 9.0,
-        "matrix products alone, fp32": 10.0,
-        "vaelab, bf16": 29.0,
-        "matrix products alone, bf16": 40.0,
-    }
-    assert "29.0  (5.0×)" in "".join(text.get_text() for text in left.texts)
-    assert sorted(bar.get_width() for bar in right.patches) == pytest.approx([72.5, 90.0])
+    lines = speed.markdown(Measured(rates, {"vae": 33.3}, []), "bf16").splitlines()
+    assert lines[0].startswith("| vaelab (bf16), times the speed of | [500, 500, 3], two trunks |")
+    assert lines[2] == "| its strongest rival | 1.30 |  |  |  | 1.12 |"
+    assert "| the report's way | 5.00 |  |  |  |  |" in lines
+    assert "| products and one pass over the optimiser's memory | 0.72 |  |  |  |  |" in lines
+    assert not any("pythae" in line for line in lines)
+    assert "| vaelab | 29 000 |  |  |  | 1 000 |" in lines
+    compiled = "| tuned PyTorch with torch.compile | 22 500 (compiled in 33 s) |  |  |  |  |"
+    assert compiled in lines
+    assert lines[-2:] == [
+        "| flat parameters | 26 500 | 1.10 |",
+        "| bf16 weights and products | 9 000 | 3.22 |",
+    ]
 
 
-def test_missing_peers_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(NEEDS, "report", ("no_such_package",))
-    assert missing_packages("report") == ["no_such_package"]
-    assert missing_packages("ours") == []
-    monkeypatch.setattr(speed, "missing_packages", lambda kind: ["gone"])
-    timed: list[Way] = []
+def test_bench_writes_every_rate_and_says_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(speed, "missing", lambda kind: "gone" if kind == "pythae" else None)
 
-    def pretend(chosen: list[Way], *arguments: Any, **options: Any) -> list[Measurement]:
-        timed.extend(chosen)
-        return [
-            Measurement(0, way.network, way.kind, way.precision, processes, 1000.0)
-            for way in chosen
-            for processes in (1, 2)
-        ]
+    def pretend(chosen: list[Way], *arguments: Any, **options: Any) -> Measured:
+        return Measured({way: [1000.0, 2000.0] for way in chosen}, {}, ["vae, tuned PyTorch: no"])
 
     monkeypatch.setattr(speed, "measure", pretend)
-    lines: list[str] = []
-    config = load_config((), {"runs": str(TABLE)})
-    with heard(lines.append, "benchmarks"):
-        speed.bench_speed(config, tmp_path, rounds=1, seconds=0.1)
-    assert not any(way.peer for way in timed)
-    assert lines[0] == "the report's way is left out: gone not installed (`make bench` does)"
-    assert len(lines) == len(NEEDS)
-    assert lines[-1] in (tmp_path / "bench.md").read_text()
+    text = speed.bench_speed(load_config((), {"runs": str(TABLE)}), tmp_path, rounds=2, seconds=0.1)
+    assert text == (tmp_path / "bench.md").read_text()
+    assert "\npythae is left out: gone\n" in text
+    assert text.endswith("\nvae, tuned PyTorch: no\n")
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert len(written["measurements"]) == 2 * len(timed)
-    assert written["notes"] == lines
-    assert (tmp_path / "bench.png").stat().st_size > 10_000
+    fast = written["precision"]
+    mine = {"network": "vae", "kind": "ours", "precision": fast, "rates": [1000.0, 2000.0]}
+    assert mine in written["rates"]
+    assert not any(row["kind"] == "pythae" for row in written["rates"])
 
 
 def test_machine_is_read_from_cpuinfo() -> None:
@@ -354,10 +342,13 @@ def test_same_science_compares_the_difference_with_the_seeds() -> None:
 def test_science_trains_every_seed_in_both_precisions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(budgets, "load", lambda name, root: toy_images(name))
-    monkeypatch.setattr(budgets, "recipe", lambda config: toy_spec())
-    config = load_config((), {})
-    budgets.bench_science(config, tmp_path, seeds=[0, 1], samples=200)
+    monkeypatch.setattr(science, "load", lambda name, root: toy_images(name))
+    table = tmp_path / "runs.tsv"
+    lines = TABLE.read_text().splitlines()
+    model = next(line for line in lines if line.startswith(COMPARED + "\t"))
+    table.write_text("\n".join([lines[0], model.replace("500-500", "16")]) + "\n")
+    config = load_config((), {"runs": str(table)})
+    science.bench_science(config, tmp_path, seeds=[0, 1], samples=200)
     frame = pd.read_csv(tmp_path / "same_science.csv")
     assert list(zip(frame["seed"], frame["precision"], strict=True)) == [
         (0, "bf16"),
@@ -369,57 +360,6 @@ def test_science_trains_every_seed_in_both_precisions(
     assert (by_seed["bf16"] - by_seed["fp32"]).abs().max() < 2.0
     assert by_seed["bf16"].nunique() == 2
     assert (by_seed["bf16"] != by_seed["fp32"]).all()
-
-
-def test_quality_is_reached_at_the_first_good_point() -> None:
-    values = [150.0, 124.7, 124.6, 125.0, 123.0]
-    history = [
-        {"train_neg_elbo": value, "seconds": 10.0 * i, "samples": 100 * i}
-        for i, value in enumerate(values)
-    ]
-    assert reached(history, 124.6) is history[2]
-    assert reached(history, 100.0) is None
-    rows = [quality_row("quick", history, 124.6), quality_row("report's", history[:2], 124.6)]
-    lines = quality_table(rows, 124.6).splitlines()
-    assert lines[2] == "| quick | 0.3 min, 200 samples | 400 | 0.7 | 123.0 |"
-    assert lines[3] == "| report's | not within its budget | 100 | 0.2 | 124.7 |"
-
-
-def test_quality_caps_the_reports_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trained: list[Any] = []
-
-    def pretend(config: Any, spec: Any, seed: int, precision: str) -> list[dict[str, float]]:
-        trained.append(spec)
-        # 1000 samples/s; the modern recipe is good at its end.
-        value = 120.0 if spec.recipe.optimizer == "adam" else 140.0
-        return [
-            {
-                "samples": spec.budget.samples,
-                "seconds": spec.budget.samples / 1000,
-                "train_neg_elbo": value,
-            }
-        ]
-
-    monkeypatch.setattr(budgets, "_train", pretend)
-    text = budgets.bench_quality(
-        load_config((), {"runs": str(TABLE)}),
-        tmp_path,
-        samples=7000,
-        minutes=2.0,
-        quality=124.6,
-    )
-    ours, report = trained[-2:]
-    assert (ours.recipe.optimizer, ours.budget.samples) == ("adam", 7000)
-    assert (report.recipe.optimizer, report.recipe.init, report.budget.samples) == (
-        "adagrad",
-        "normal",
-        120_000,
-    )
-    assert report.recipe.batch_size == 100
-    assert "| quick recipe | 0.1 min" in text
-    assert "| report's | not within its budget | 1.2e+05 | 2.0 | 140.0 |" in text
-    rows = json.loads((tmp_path / "quality.json").read_text())["rows"]
-    assert [row["reached_samples"] for row in rows] == [7000, None]
 
 
 # --- a whole preset --------------------------------------------------------------------------
@@ -502,36 +442,24 @@ def test_core_time_adds_up() -> None:
         "DAG, search, idle cores": 100.0 - 57.0,
     }
     assert sum(part["share"] for part in parts.values()) == pytest.approx(1.0)
-    text = pipeline_table(list(parts.values()), "quick", 2, {"mnist": 700.0, "frey": None}, 1)
-    assert text.startswith("| `quick`, 2 cores, 0.8 minutes | jobs | core-s | share |")
-    assert "Neither training nor evaluation: 57.0 % of the cores' time." in text
-    assert "1 runs have no record of their evaluation" in text
-    assert "on mnist: 700 MB" in text
-    assert "frey" not in text
+    lines = pipeline_table(list(parts.values()), "quick", 2).splitlines()
+    assert lines[0] == "| `quick`, 2 cores, 0.8 minutes | jobs | core-s | share |"
+    assert lines[-1] == "Neither training nor evaluation: 57.0 % of the cores' time."
 
 
 # --- planning --------------------------------------------------------------------------------
 
 
-def test_enlarged_table_has_distinct_runs(tmp_path: Path) -> None:
-    path = tmp_path / "runs.tsv"
-    path.write_text(enlarged(TABLE.read_text(), 120))
-    rows = read_rows(path)
-    assert len(rows) == 120
-    runs = resolve(load_config((), {"runs": str(path), "preset": "paper"}))
-    assert runs.alias["extra_0"] != runs.alias["extra_1"]
-    assert runs.run("extra_0-s0").spec.model.hidden == (500, 500)
-
-
-def test_planning_table_says_what_a_further_row_costs() -> None:
-    rows = [
-        {"rows": 100, "jobs": 130, "cpu_seconds": 3.0, "wall_seconds": 3.1},
-        {"rows": 1000, "jobs": 1030, "cpu_seconds": 12.0, "wall_seconds": 12.5},
-    ]
-    assert planning_table(rows).splitlines()[2:] == [
-        "| 100 | 130 | 3.0 | 3.1 | – |",
-        "| 1000 | 1030 | 12.0 | 12.5 | 10.0 |",
-    ]
+def enlarged(table: str, rows: int) -> str:
+    """A run table of so many rows: the given one, then copies of one run with other budgets."""
+    header, *lines = table.splitlines()
+    columns = header.split("\t")
+    model = next(line for line in lines if line.startswith(f"{COMPARED}\t"))
+    cells = dict(zip(columns, model.split("\t"), strict=True))
+    for number in range(rows - len(lines)):
+        extra = {"run": f"extra_{number}", "samples": str(1_000_000 + number)}
+        lines.append("\t".join((cells | extra).values()))
+    return "\n".join([header, *lines]) + "\n"
 
 
 @pytest.mark.slow
@@ -570,7 +498,7 @@ def test_planning_grows_linearly_in_calls(tmp_path: Path) -> None:
 def test_commands_are_listed() -> None:
     listed = CliRunner().invoke(main, ["bench", "--help"]).output.partition("Commands:")[2]
     found = [line.split()[0] for line in listed.splitlines() if re.match(r"  \w", line)]
-    assert found == ["pipeline", "planning", "preset", "quality", "science"]
+    assert found == ["pipeline", "preset", "science"]
 
 
 def test_pipeline_without_results_is_refused(tmp_path: Path) -> None:

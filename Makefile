@@ -52,7 +52,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed envs/requirements-bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-bench.txt
 	touch $@
 
-# Measure the speed of training, beside its bound and its peers (results/bench).
+# Measure the speed of training, beside its bound and its rivals (results/bench).
 bench: $(VENV)/.installed-bench
 	$(BIN)/vaelab fetch mnist frey
 	$(BIN)/vaelab bench

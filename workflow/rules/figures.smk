@@ -15,7 +15,10 @@ for item in CATALOGUE.values():
                 update(f"{RESULTS}/{path}"),
                 caption=f"../report/{'extension' if item.extension else target}.rst",
                 category=item.category,
-                labels=PLAN.labels(target, form),
+                # Snakemake's report makes a switch of a label with two values, each of half of a
+                # list: of the formats, where nothing but the formats differs.
+                subcategory=f"{item.group}s",
+                labels={"item": f"{item.label}: {item.title}", "format": form},
             )
         )
         for form, path in item.files.items()

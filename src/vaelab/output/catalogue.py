@@ -94,6 +94,11 @@ class Item:
         return SECTIONS[self.section[0]]
 
     @property
+    def group(self) -> str:
+        """Items of one group have the same formats, but for pictures of a table."""
+        return self.kind.title() if self.kind == "table" else "Plot" if self.vector else "Picture"
+
+    @property
     def files(self) -> dict[str, str]:
         """Format -> file under results/<preset>."""
         stem = f"{self.kind}s/{self.key if self.beside else self.target}"

@@ -18,7 +18,6 @@ from typing import Any
 from vaelab.data import DATASETS
 from vaelab.data.own import register_own
 from vaelab.estimators.registry import ESTIMATORS
-from vaelab.models.families import family_of
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import Config
@@ -197,22 +196,6 @@ class Plan:
         """Training samples per run of a figure or table, for its caption."""
         samples = {self.runs.run(i).spec.budget.samples for i in self.ids_of(target)}
         return ", ".join(f"{n:,}".replace(",", " ") for n in sorted(samples))
-
-    def labels(self, target: str, form: str) -> dict[str, str]:
-        """Labels in Snakemake's report; items that differ in one of them become a switch."""
-        specs = [self.runs.run(i).spec for i in self.ids_of(target)]
-        flat = [spec.flat() for spec in specs]
-        # A latent dimension and a beta mean something else for a model with a codebook.
-        continuous = [fields for fields in flat if not fields["codebook_size"]]
-        return {
-            "item": CATALOGUE[target].label,
-            "dataset": _joined({DATASETS[spec.data.dataset].title for spec in specs}),
-            "model": _joined({family_of(spec).label(spec) for spec in specs}),
-            "d": _joined({fields["latent_dim"] for fields in continuous}),
-            "beta": _joined({fields["beta"] for fields in continuous}),
-            "split": CATALOGUE[target].split,
-            "format": form,
-        }
 
     # What else they rest on
 

@@ -85,23 +85,6 @@ def test_evaluations_of_a_run_with_snapshots_have_its_likelihood(plan: Plan) -> 
     assert set(plan.evaluations(["vae-s0", "ml_n1000-s0"])) > {*text, *likelihood}
 
 
-def test_labels_say_what_an_item_shows(plan: Plan) -> None:
-    assert plan.labels("figure_06", "svg") == {
-        "item": "Figure 6",
-        "dataset": "MNIST",
-        "model": "BVAE, VAE",
-        "d": "20",
-        "beta": "1, 2, 5, 50",
-        "split": "train and test",
-        "format": "svg",
-    }
-    everything = plan.labels("figure_11", "png")
-    assert everything["model"] == "BVAE, CVAE, VAE, VQ-VAE"
-    # Neither is the VQ-VAE's code length a latent dimension nor its commitment a beta.
-    assert everything["beta"] == "1, 2, 5"
-    assert plan.labels("figure_02", "png")["dataset"] == "Frey Face"
-
-
 def test_caption_has_the_samples_of_each_run(runs: Runs) -> None:
     paper = config(preset="paper")
     assert Plan(paper, load_runs(paper, ROOT)).samples_of("figure_06") == "120 000 000"

@@ -173,7 +173,8 @@ def _band(line: Line, spread: Values) -> dict[str, Any]:
 
 
 def _samples_range(panel: Panel) -> tuple[float, float]:
-    """From the last decades of our shortest run to the end of the longest, or the report's."""
+    """From the last decades of our shortest run to the end of the longest, with all marks."""
     ours = [float(line.samples[-1]) for line in panel.lines]
     ends = [*ours, *(float(part.samples[-1]) for part in panel.marks)]
-    return decade_below(min(ours) / 30), 1.3 * max(ends)
+    starts = [0.8 * float(part.samples[0]) for part in panel.marks]
+    return min([decade_below(min(ours) / 30), *starts]), 1.3 * max(ends)

@@ -30,6 +30,8 @@ RUN = Run("vae", 0, toy_spec(hidden=(8,)))
 RUNS = Runs({RUN.id: RUN}, {"vae": (RUN.id,)}, (0,), None, {})
 # Nats per image that half precision may cost.
 BOUND = 0.005
+# The same for densities of continuous pixels, on a standard deviation of which more depends.
+DENSITY_BOUND = 0.02
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_models_in_git_are_small_sound_and_as_good_as_the_full_ones() -> None:
     assert sum(sizes) <= headline.LIMIT_OF_ALL
     for run_id, said in record["models"].items():
         for name, losses in said["test"].items():
-            bound = 1e-4 if name == "mse" else BOUND
+            bound = 1e-4 if name == "mse" else DENSITY_BOUND if "frey" in run_id else BOUND
             assert abs(losses["half"] - losses["full"]) < bound, (run_id, name)
         model = vaelab.load(folder / f"models/{run_id}.safetensors")
         published = read_json(folder / "runs" / run_id / "provenance.json")

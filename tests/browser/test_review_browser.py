@@ -275,6 +275,8 @@ def visible_traces(page: Browser, plot: str) -> set[str]:
 def test_switches_hide_train_test_baseline_and_report(page: Browser) -> None:
     page.charts("#figure-1")
     plot = "#figure-1 .plot"
+    assert len(visible_traces(page, plot)) == 8
+    page.find("#figure-1 button[data-tag='ours, smoothed']").click()
     everything = visible_traces(page, plot)
     assert len(everything) == 6
     page.find("#figure-1 button[data-tag='test']").click()

@@ -130,6 +130,7 @@ class Trainer:
         # Where it stands.
         self.progress = Progress()
         self.snapshots: list[Tensor] = []
+        self.recording = 0.0  # seconds of this process that evaluations took
         self.order = self._shuffle(0)
         # CUDA graphs by batch size: epochs may end with a smaller one.
         self.graphed: dict[int, GraphedSteps] = {}
@@ -163,6 +164,7 @@ class Trainer:
         pending = [point for point in history_grid(spec) if point > progress.seen]
         snapshots = [point for point in snapshot_grid(spec) if point > progress.seen]
         last_line = last_save = clock = time.monotonic()
+        recording = 0.0
         spent, spent_on_cores = progress.seconds, progress.core_seconds - used
         with ExitStack() as ending:
             ending.callback(self._release)
@@ -173,9 +175,11 @@ class Trainer:
                     self.check_finite()
                 now = time.monotonic()
                 progress.seconds = spent + now - clock
+                self.recording = recording
                 if pending and progress.seen >= pending[0]:
                     pending = [point for point in pending if point > progress.seen]
                     self.record()
+                    recording += time.monotonic() - now
                     last_line = -math.inf
                 if now - last_line >= PROGRESS_SECONDS and progress.history:
                     logger.info(self._progress())
@@ -308,7 +312,8 @@ class Trainer:
             self.name,
             progress.seen,
             self.spec.budget.samples,
-            progress.seen / max(progress.seconds, 1e-9),
+            # Evaluations come often at first: with them the rest would look hours long.
+            progress.seen / max(progress.seconds - self.recording, 1e-9),
             key.removeprefix("train_"),
             row[key],
         )

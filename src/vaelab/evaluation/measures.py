@@ -25,8 +25,6 @@ from vaelab.evaluation.factors import ceiling, disentanglement, measure_factors
 from vaelab.results.reader import Results
 
 NEIGHBOURS = 10
-# MMD is the mean over blocks, which bounds the kernel matrices and gives a standard error.
-MMD_BLOCKS, MMD_BLOCK_SIZE = 10, 1000
 # Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_losses`.
 VARIANCE_FLOORS = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 # Features for precision and recall, neighbours that bound the manifold (Kynkaanniemi et al. 2019).
@@ -224,45 +222,6 @@ def majority_accuracy(labels: np.ndarray, query_labels: np.ndarray) -> float:
     return float((query_labels == np.bincount(labels).argmax()).mean())
 
 
-def prior_bandwidth(dimension: int) -> float:
-    """Median distance of two draws from N(0, I), by Wilson and Hilferty's approximation."""
-    return float(np.sqrt(2.0 * dimension * (1.0 - 2.0 / (9.0 * dimension)) ** 3))
-
-
-def mmd_to_prior(codes: np.ndarray, bandwidth: float) -> float:
-    """Unbiased MMD^2 between codes (N, d) and N(0, I) (Gretton et al. 2012, lemma 6).
-
-    Kernel exp(-|a - b|^2 / (2 bandwidth^2)), whose means over the prior are known in closed form,
-    so that only the codes are a sample. Zero in expectation for codes from the prior; single
-    estimates may be negative.
-    """
-    count, dimension = codes.shape
-    width = bandwidth**2
-    kernel = np.exp(_squared_distances(codes, codes) / (-2.0 * width))
-    # The kernel is 1 on the diagonal, which the unbiased mean leaves out.
-    within = (kernel.sum() - count) / (count * (count - 1))
-    norms = np.square(codes).sum(-1)
-    across = np.exp(norms / (-2.0 * (width + 1.0))).mean()
-    across *= (width / (width + 1.0)) ** (0.5 * dimension)
-    prior = (width / (width + 2.0)) ** (0.5 * dimension)
-    return float(within + prior - 2.0 * across)
-
-
-def prior_mmd(codes: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """MMD^2 between codes (N, d) and N(0, I), and its standard error, over disjoint blocks.
-
-    The blocks are random: MNIST is ordered by writer, and the codes of neighbouring images differ
-    from the prior far more than those of the whole set.
-    """
-    count = max(1, min(MMD_BLOCKS, len(codes) // MMD_BLOCK_SIZE))
-    chosen = rng.permutation(len(codes))[: MMD_BLOCKS * MMD_BLOCK_SIZE]
-    blocks = np.array_split(codes[chosen].astype(np.float64), count)
-    bandwidth = prior_bandwidth(codes.shape[1])
-    values = [mmd_to_prior(block, bandwidth) for block in blocks]
-    error = np.std(values, ddof=1) / count**0.5 if count > 1 else 0.0
-    return float(np.mean(values)), float(error)
-
-
 def aggregate_kl(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
     """KL(N(m_j, v_j) || N(0, 1)) per dimension (d,), nats: a Gaussian fit of all codes at once.
 
@@ -410,13 +369,10 @@ def measure_codes(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     rng = np.random.default_rng(0)
     codes, labels = sampled_codes(arrays, rng), arrays["test_labels"]
     fitted, scored = (codes[::2], labels[::2]), (codes[1::2], labels[1::2])
-    mmd, mmd_se = prior_mmd(codes, rng)
     return {
         "knn_accuracy": knn_accuracy(arrays["train_codes"], arrays["train_labels"], codes, labels),
         "z_to_label_accuracy": gaussian_label_accuracy(*fitted, *scored),
         "majority_accuracy": majority_accuracy(fitted[1], scored[1]),
-        "mmd": mmd,
-        "mmd_se": mmd_se,
         "prior_auc": prior_auc(codes, rng),
         "aggregate_kl": float(aggregate_kl(arrays["test_mean"], arrays["test_log_var"]).sum()),
     }

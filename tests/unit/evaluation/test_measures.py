@@ -27,12 +27,9 @@ from vaelab.evaluation.measures import (
     measure_codes,
     measure_run,
     measure_runs,
-    mmd_to_prior,
     pixel_entropy,
     pixel_variance,
     prior_auc,
-    prior_bandwidth,
-    prior_mmd,
     reference,
     sharpness,
 )
@@ -188,54 +185,6 @@ def test_collapsed_dimensions_do_not_break_the_classifier():
     codes[:, 0] = np.repeat([0.0, 1.0], 20) + 0.01 * rng(7).standard_normal(40)
     labels = np.repeat([0, 1], 20)
     assert gaussian_label_accuracy(codes, labels, codes, labels) == 1.0
-
-
-def test_mmd_is_the_unbiased_double_sum():
-    draw = rng(8)
-    x, prior, width = draw.standard_normal((6, 2)) + 0.5, draw.standard_normal((200_000, 2)), 0.7
-
-    def kernel(a, b):
-        return np.exp(-np.square(a - b).sum(-1) / (2.0 * width**2))
-
-    within = np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
-    across = np.mean([kernel(a, prior).mean() for a in x])
-    prior_pairs = kernel(prior[::2], prior[1::2]).mean()
-    expected = within + prior_pairs - 2.0 * across
-    assert mmd_to_prior(x, width) == pytest.approx(expected, abs=4e-3)
-
-
-def test_mmd_of_shifted_gaussians():
-    # In one dimension E k = c exp(-shift^2 / (2 (w^2 + 2))) with c = w / sqrt(w^2 + 2).
-    draw, width, shift = rng(9), 1.5, 0.8
-    values = [mmd_to_prior(draw.standard_normal((400, 1)) + shift, width) for _ in range(25)]
-    c = width / math.sqrt(width**2 + 2.0)
-    expected = 2.0 * c * (1.0 - math.exp(-(shift**2) / (2.0 * (width**2 + 2.0))))
-    assert np.mean(values) == pytest.approx(expected, abs=4.0 * np.std(values) / 5.0)
-
-
-def test_the_bandwidth_is_the_median_distance_under_the_prior():
-    for dimension in (1, 3, 20, 200):
-        pairs = rng(1).standard_normal((2, 20_000, dimension))
-        distances = np.sqrt(np.square(pairs[0] - pairs[1]).sum(-1))
-        assert prior_bandwidth(dimension) == pytest.approx(np.median(distances), rel=0.02)
-
-
-def test_prior_mmd_is_zero_for_the_prior_and_positive_off_it():
-    for dimension in (2, 100):
-        codes = rng(10).standard_normal((10_000, dimension))
-        mmd, error = prior_mmd(codes, rng())
-        assert abs(mmd) < 4.0 * error
-        assert 0.0 < error < 2e-4
-        off, error = prior_mmd(0.8 * codes + 0.2, rng())
-        assert off > 15.0 * error
-    assert prior_mmd(rng().standard_normal((500, 2)), rng())[1] == 0.0
-
-
-def test_prior_mmd_does_not_depend_on_the_order_of_the_codes():
-    codes = rng(12).standard_normal((4000, 2))
-    ordered = codes[np.argsort(codes[:, 0])]
-    mmd, error = prior_mmd(ordered, rng())
-    assert abs(mmd) < 4.0 * error < 2e-3
 
 
 def test_a_classifier_tells_codes_from_the_prior_where_moments_cannot():

@@ -43,7 +43,9 @@ MEASURES = {
     "entropy": "pixel entropy, nats",
     "pixel_variance": "pixel variance",
     "knn_accuracy": "labels found from the codes",
-    "mmd": "MMD² of the codes to the prior",
+    "precision": "precision of the samples",
+    "recall": "recall of the samples",
+    "prior_auc": "AUC of codes against the prior",
     "aggregate_kl": "KL of all codes to the prior, nats",
 }
 

@@ -41,7 +41,7 @@ def own_results(folder: Path) -> Results:
 
 def test_numbers_curves_and_pictures(tmp_path: Path) -> None:
     results = own_results(tmp_path / "mine")
-    measured = {"mine": [{"fid": 2.0, "mmd": 0.25}, {"fid": 4.0, "mmd": 0.75}]}
+    measured = {"mine": [{"fid": 2.0, "prior_auc": 0.25}, {"fid": 4.0, "prior_auc": 0.75}]}
     judged = {"digits8": {"reference": {"fid": 0.5}}}
     content = {"reference": {"fid": 9.0}, "datasets": judged, "runs": measured}
     write_json(results.folder / "measures.json", content)

@@ -23,7 +23,7 @@ import yaml
 
 from vaelab import __version__
 from vaelab.data import DATASETS
-from vaelab.pipeline.planning import load_runs, needed_datasets
+from vaelab.pipeline.planning import Plan, load_runs, needed_datasets
 from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
@@ -152,6 +152,12 @@ def _results(config: Config) -> Results:
     return Results(config.folder, runs.alias, runs.apart_alias)
 
 
+def _record(config: Config, target: str) -> None:
+    from vaelab.pipeline.recording import Records
+
+    Records(Plan(config, load_runs(config))).write(target)
+
+
 threads_option = click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads."
 )
@@ -213,6 +219,7 @@ def classifier(config: Config, threads: int) -> None:
     from vaelab.evaluation.quality import train_and_save_classifier
 
     train_and_save_classifier(config, threads=threads)
+    _record(config, "classifier")
 
 
 @main.command()
@@ -223,6 +230,7 @@ def measure(config: Config, threads: int) -> None:
     from vaelab.evaluation.quality import measure_all
 
     measure_all(config, load_runs(config), threads=threads)
+    _record(config, "measures")
 
 
 @main.command()
@@ -232,6 +240,7 @@ def metrics(config: Config) -> None:
     from vaelab.pipeline.summary import write_summary
 
     write_summary(config, load_runs(config))
+    _record(config, "metrics")
 
 
 @main.command()
@@ -242,6 +251,7 @@ def figure(config: Config, number: int) -> None:
     from vaelab.output.writing import write
 
     click.echo(write(f"figure_{number:02d}", _results(config)))
+    _record(config, f"figure_{number:02d}")
 
 
 @main.command()
@@ -255,6 +265,7 @@ def table(config: Config, name: str) -> None:
     from vaelab.output.writing import write
 
     click.echo(write(f"table_{name}", _results(config)))
+    _record(config, f"table_{name}")
 
 
 @main.command()
@@ -273,6 +284,7 @@ def search(config: Config, step: int | None, summary: bool) -> None:
         write_step(config, runs, step)
     elif summary:
         write_summary(config, runs)
+        _record(config, "search")
     else:
         print_decisions(config, runs)
 
@@ -286,6 +298,7 @@ def claims(config: Config) -> None:
 
     frame = claims_frame(Evidence.load(_results(config)))
     write_claims(frame, config.folder, config.judged_elsewhere)
+    _record(config, "claims")
     for verdict, count in frame["verdict"].value_counts().items():
         click.echo(f"{count} {verdict}")
 
@@ -312,6 +325,7 @@ def review(config: Config) -> None:
     from vaelab.output.page.collect import write_page
 
     click.echo(write_page(config, _results(config)))
+    _record(config, "page")
 
 
 @main.command()
@@ -368,6 +382,27 @@ def crate(config: Config, output: Path | None) -> None:
     target = output or Path(f"vaelab-{config.preset}.crate.zip")
     write_crate(config, target)
     click.echo(target)
+
+
+@main.command()
+@configured
+def verify(config: Config) -> None:
+    """Check every file of a preset's results against the hashes on record; status 1 if one is off.
+
+    Names what is damaged, missing, stale or from other settings. Changes nothing.
+    """
+    from vaelab.pipeline.recording import Records
+    from vaelab.publishing.verify import without_record
+
+    problems = Records(Plan(config, load_runs(config))).problems()
+    unknown = without_record(config)
+    for line in problems:
+        click.echo(line)
+    if unknown:
+        click.echo(f"no hash on record: {len(unknown)} files, such as {unknown[0]}")
+    click.echo(f"{config.folder}: {len(problems)} problems")
+    if problems:
+        raise SystemExit(1)
 
 
 @main.command()

@@ -5,6 +5,7 @@ Checkout, results and data are in folders with spaces and non-ASCII letters.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -39,6 +40,38 @@ def test_what_the_code_says_decides_what_is_drawn_again(project: Project) -> Non
     assert project.plan("figure_04", *FIGURE).jobs == []
 
 
+def test_verify_names_what_is_damaged_missing_or_stale(project: Project, tmp_path: Path) -> None:
+    broken = project.copy(tmp_path / "broken")
+    (run,) = (path.name for path in (project.folder / FOLDER / "runs").glob("*-s0"))
+
+    def verified(*settings: str) -> set[str]:
+        done = broken.command("vaelab", "verify", *FIGURE, *settings)
+        assert done.returncode == 1
+        # All that was never made is missing.
+        return {line for line in done.stdout.splitlines() if run in line or "figure_04" in line}
+
+    assert verified() == set()
+    metrics = broken.folder / FOLDER / f"runs/{run}/metrics.json"
+    times = metrics.stat()
+    metrics.write_bytes(metrics.read_bytes()[:100])
+    os.utime(metrics, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (broken.folder / FOLDER / f"checkpoints/{run}.safetensors").unlink()
+    with (broken.folder / FOLDER / "figures/figure_04.png").open("ab") as figure:
+        figure.write(b"1")
+    with (broken.folder / SOURCE).open("a") as source:
+        source.write("\nNEW = 1\n")
+    found = {line.split(": SHA")[0] for line in verified()}
+    assert found == {
+        f"damaged: {FOLDER}/runs/{run}/metrics.json",
+        f"damaged: {FOLDER}/runs/{run}/metrics.json: not what an evaluation writes",
+        f"missing: {FOLDER}/checkpoints/{run}.safetensors",
+        f"damaged: {FOLDER}/figures/figure_04.png",
+        "stale: figure_04: the code behind it has changed",
+    }
+    other = verified("--config", "training={default: {learning_rate: 0.5}}")
+    assert f"from other settings: {run}: trained with another learning_rate" in other
+
+
 def test_redraw_that_fails_leaves_the_old_figure(project: Project) -> None:
     figure = project.folder / FOLDER / "figures/figure_04.png"
     before = figure.read_bytes()
@@ -57,7 +90,8 @@ def test_second_workflow_on_a_preset_is_refused_and_hangup_leaves_no_lock(projec
     """Even after the end of a third has removed Snakemake's own lock; and SIGHUP leaves none."""
     slow = project.start("models", *FIGURE, cores=1)
     runs = project.folder / FOLDER / "runs"
-    while not list(runs.glob("vae_d2-s0")) and slow.poll() is None:
+    before = len(list(runs.iterdir()))
+    while len(list(runs.iterdir())) == before and slow.poll() is None:
         time.sleep(0.1)
     locks = project.folder / ".snakemake/locks"
     for lock in locks.glob("*"):

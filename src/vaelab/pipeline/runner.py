@@ -7,6 +7,7 @@ holds for its evaluation.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from vaelab.results.files import (
     evaluation_identity,
     stale,
 )
+from vaelab.results.manifest import put_on_record
 from vaelab.results.provenance import git_state, versions
 from vaelab.results.trained import CheckpointRecord
 from vaelab.settings.config import Config
@@ -42,7 +44,15 @@ from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.termination import end_if_asked, termination
 from vaelab.training.trainer import Trainer, TrainingResult
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import file_sha256, one_at_a_time, read_json, write_json, write_npz, write_rows
+from vaelab.util.io import (
+    as_json,
+    file_sha256,
+    one_at_a_time,
+    read_json,
+    write_json,
+    write_npz,
+    write_rows,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +170,7 @@ def _train_and_store(
         run.name, run.seed, run.spec, dataset.sha256, images.image_shape, images.classes
     )
     metadata = {"run": run.id, "fingerprint": identity, "versions": versions()} | record.metadata()
+    snapshots = [] if result.snapshots is None else [files.snapshots]
     if result.snapshots is not None:
         save_tensors(
             files.snapshots,
@@ -174,6 +185,7 @@ def _train_and_store(
             "run": run.id,
             "fingerprint": identity,
             "checkpoint_sha256": file_sha256(files.checkpoint),
+            "files": files.hashes([files.text("history.csv"), *snapshots]),
             "spec": run.spec.flat(),
             "seed": run.seed,
             "dataset": {
@@ -192,6 +204,7 @@ def _train_and_store(
             "core_seconds": round(result.core_seconds, 3),
         },
     )
+    put_on_record(config.folder, [f"runs/{run.id}/provenance.json"])
     for state in files.resumes():
         state.unlink(missing_ok=True)
 
@@ -245,26 +258,31 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1) -> None:
             compute,
         )
 
-    metrics, arrays, *likelihood = compute_with(config, threads, work)
+    measured, arrays, *likelihood = compute_with(config, threads, work)
     for name, rows in zip(("likelihood.csv", "likelihood_final.csv"), likelihood, strict=False):
         write_rows(files.text(name), rows)
     write_npz(files.text("arrays.npz"), arrays)
+    metrics = {
+        "run": run.id,
+        "name": run.name,
+        "seed": run.seed,
+        "preset": config.preset,
+        "spec": run.spec.flat() | {"seed": run.seed},
+        "samples": run.spec.budget.samples,
+        **measured,
+        "evaluation": identity,
+    }
+    names = [name for name in evaluation_files(run) if name != "metrics.json"]
+    hashes = files.hashes([files.text(name) for name in names]) | {
+        f"runs/{run.id}/metrics.json": hashlib.sha256(as_json(metrics).encode()).hexdigest()
+    }
+    provenance["files"] = provenance.get("files", {}) | hashes
     # Beside the training's seconds, not among the metrics: those are the same in every repeat.
-    evaluate_seconds = round(time.monotonic() - started, 3)
-    write_json(files.text("provenance.json"), provenance | {"evaluate_seconds": evaluate_seconds})
-    write_json(
-        files.text("metrics.json"),
-        {
-            "run": run.id,
-            "name": run.name,
-            "seed": run.seed,
-            "preset": config.preset,
-            "spec": run.spec.flat() | {"seed": run.seed},
-            "samples": run.spec.budget.samples,
-            **metrics,
-            "evaluation": identity,
-        },
-    )
+    provenance["evaluate_seconds"] = round(time.monotonic() - started, 3)
+    write_json(files.text("provenance.json"), provenance)
+    # Last: with its identity the evaluation is there.
+    write_json(files.text("metrics.json"), metrics)
+    put_on_record(config.folder, [f"runs/{run.id}/provenance.json"])
     logger.info(f"{run.id}: evaluated")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,15 @@ class RunFiles:
         """A file of results/<preset>/runs/<run>."""
         return self.folder / "runs" / self.run_id / name
 
+    def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
+        """SHA-256 of files by their paths in results/<preset>."""
+        return {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in paths}
+
+    def intact(self, provenance: Mapping[str, Any], paths: Iterable[Path]) -> bool:
+        """Whether files are as the provenance records them; an earlier version recorded none."""
+        recorded = provenance.get("files", {})
+        return all(recorded.get(path, held) == held for path, held in self.hashes(paths).items())
+
 
 def classifier_file(folder: Path) -> Path:
     """Weights of the digit classifier that judges the images of a preset."""
@@ -88,6 +97,9 @@ def stale(files: RunFiles, run: Run, identity: str) -> str | None:
         return "its history is missing"
     if run.spec.budget.snapshots and not files.snapshots.is_file():
         return "its snapshots are missing"
+    snapshots = [files.snapshots] if run.spec.budget.snapshots else []
+    if not files.intact(provenance, [files.text("history.csv"), *snapshots]):
+        return "its history or snapshots are not those its provenance records"
     return None
 
 
@@ -116,9 +128,12 @@ def evaluation_files(run: Run) -> list[str]:
 
 def evaluated(files: RunFiles, run: Run, identity: str) -> bool:
     """Whether the evaluation of a run is up to date."""
+    paths = [files.text(name) for name in evaluation_files(run)]
+    if not all(path.is_file() for path in paths):
+        return False
     try:
         metrics = read_json(files.text("metrics.json"))
+        provenance = read_json(files.text("provenance.json"))
     except VaelabError:
         return False
-    there = all(files.text(name).is_file() for name in evaluation_files(run))
-    return there and metrics.get("evaluation") == identity
+    return metrics.get("evaluation") == identity and files.intact(provenance, paths)

@@ -104,6 +104,7 @@ class Provenance(TypedDict):
     run: str
     fingerprint: str
     checkpoint_sha256: str
+    files: NotRequired[dict[str, str]]
     spec: FlatSpec
     seed: int
     dataset: DatasetRecord

@@ -160,11 +160,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def as_json(value: Any) -> str:
+    """`value` as indented JSON; NaN and infinities are refused (they are not JSON)."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON; NaN and infinities are refused (they are not JSON)."""
+    """Write `value` as `as_json` has it."""
+    text = as_json(value)
     with atomic_write(path) as stream:
-        json.dump(value, stream, indent=2, allow_nan=False)
-        stream.write("\n")
+        stream.write(text)
 
 
 def read_json(path: str | Path) -> Any:

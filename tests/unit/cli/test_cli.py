@@ -114,6 +114,7 @@ def test_reports_are_plain_lines_on_stdout(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("vaelab.cli.load_runs", load_runs)
     monkeypatch.setattr("vaelab.pipeline.summary.write_summary", lambda config, runs: None)
+    monkeypatch.setattr("vaelab.cli._record", lambda config, target: None)
     # A second command in the same process repeats nothing.
     assert [vaelab("metrics").stdout for _ in range(2)] == ["quick: 3 runs\n"] * 2
 

@@ -228,7 +228,7 @@ def test_jobs_spread_over_the_nodes_in_groups(disturbed: Disturbed) -> None:
 def test_job_over_its_memory_is_repeated_with_more(
     slurm: Cluster, tmp_path: Path, finished_smoke: Project
 ) -> None:
-    """In the slurm-gpu profile: it asks for a card, and without CUDA goes on on the CPU."""
+    """In the slurm-gpu profile: it asks for a GPU, and without CUDA goes on on the CPU."""
     project = copy_project(tmp_path / "project")
     weights = "results/smoke/checkpoints/arch_50_4-s0.safetensors"
     process = project.start(
@@ -251,7 +251,7 @@ def test_job_over_its_memory_is_repeated_with_more(
     assert [memory for _, memory, *_ in tried] == ["250M", "2000M"]
     assert tried[0][0] in ("FAILED", "OUT_OF_MEMORY", "CANCELLED")
     assert tried[1][0] == "COMPLETED"
-    assert all("gpu:1" in cards for _, _, cards, _ in tried)
+    assert all("gpu:1" in gpus for _, _, gpus, _ in tried)
     logs = project.folder.glob(".snakemake/slurm_logs/*/*.log")
     assert any("exceeded memory limit" in path.read_text() for path in logs)
     assert (project.folder / weights).read_bytes() == (finished_smoke.folder / weights).read_bytes()

@@ -21,7 +21,7 @@ from vaelab.training.trainer import Trainer, TrainingResult
 FP32 = Compute(torch.device("cpu"), torch.float32)
 BF16 = Compute(torch.device("cpu"), torch.bfloat16)
 
-needs_card = pytest.mark.skipif(
+needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
 )
 

@@ -40,6 +40,7 @@ from vaelab.settings.spec import fingerprint
 from vaelab.training.device import Compute
 from vaelab.training.lease import compute_with, places
 from vaelab.training.methods import training_cost
+from vaelab.training.selfcheck import checked
 from vaelab.training.state import load_tensors, save_tensors
 from vaelab.training.termination import end_if_asked, termination
 from vaelab.training.trainer import Trainer, TrainingResult
@@ -156,6 +157,10 @@ def _train_and_store(
         logger.info("no git checkout of these sources: their revision will not be on record")
 
     def work(compute: Compute) -> tuple[Compute, TrainingResult]:
+        if config.device == "auto" and compute.device.type == "cuda":
+            compute = checked(run.spec, run.seed, dataset, compute)
+            if compute.left_out:
+                logger.info(f"{run.id}: {compute.left_out}")
         trainer = Trainer(run.id, run.spec, run.seed, dataset, compute)
         return compute, trainer.run(
             resume=files.resume(compute.kind),
@@ -197,6 +202,7 @@ def _train_and_store(
             "versions": versions(),
             "device": compute.device.type,
             "precision": compute.precision,
+            **({"left_out": compute.left_out} if compute.left_out else {}),
             "threads": threads,
             "samples": run.spec.budget.samples,
             "train_seconds": round(result.seconds, 3),

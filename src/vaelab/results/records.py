@@ -112,6 +112,7 @@ class Provenance(TypedDict):
     versions: dict[str, str]
     device: str
     precision: str
+    left_out: NotRequired[str]
     threads: int
     samples: int
     train_seconds: float

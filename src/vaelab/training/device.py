@@ -19,11 +19,13 @@ class Compute:
         device: where tensors live.
         dtype: type of matrix products; weights, sums and losses stay float32.
         graphs: whether training steps are launched many at a time, as CUDA graphs.
+        left_out: what this machine has and the run does without, and why; "" for nothing.
     """
 
     device: torch.device
     dtype: torch.dtype
     graphs: bool = False
+    left_out: str = ""
 
     @property
     def precision(self) -> str:
@@ -58,6 +60,11 @@ def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) ->
         precision = "bf16" if _fast_bf16(device) else "fp32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return Compute(torch.device(device), dtype, cuda_graphs and device.startswith("cuda"))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _fast_bf16(device: str) -> bool:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ import torch
 from filelock import BaseFileLock, FileLock, Timeout
 
 from vaelab.settings.config import Config
-from vaelab.training.device import Compute, configure_process, resolve_compute
+from vaelab.training.device import Compute, configure_process, first_line, resolve_compute
 from vaelab.training.termination import end_if_asked
 from vaelab.util.errors import VaelabError
 
@@ -163,14 +164,15 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
     Args:
         config: names device, precision and how many runs share a GPU.
         threads: CPU threads.
-        work: called with the device and precision; again, on the CPU, if there was too little
-            memory on the GPU, or no working driver.
+        work: called with the device and precision; with `device: auto` again, on the CPU, if it
+            fails on the GPU.
 
     Raises:
         VaelabError: `device: cuda` and no device that works, or too little memory on it.
         SystemExit: asked to end while waiting for a GPU.
     """
     configure_process(threads)
+    left_out = ""
     if _on_gpus(config):
         try:
             with lease(visible_gpus(), config.runs_per_gpu, lease_folder()) as index:
@@ -182,11 +184,12 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
                     return work(compute)
         except RuntimeError as error:
             problem = _cuda_problem(error)
-            if problem is None:
-                raise
             if config.device == "cuda":
+                if problem is None:
+                    raise
                 raise VaelabError(problem) from error
-            logger.info(f"{problem} Computing on the CPU instead.")
+            left_out = problem or f"The GPU fails here: {first_line(error)}."
+            logger.info(f"{left_out} Computing on the CPU instead.")
         # Give cached memory back to the GPU. (Until the error was handled, it kept alive what the
         # work had there.) The GPU may be broken, too.
         with suppress(RuntimeError):
@@ -201,9 +204,8 @@ def compute_with(config: Config, threads: int, work: Callable[[Compute], Result]
             )
             + " Computing on the CPU."
         )
-    return work(
-        resolve_compute("cpu" if config.device == "auto" else config.device, config.precision)
-    )
+    compute = resolve_compute("cpu" if config.device == "auto" else config.device, config.precision)
+    return work(replace(compute, left_out=left_out))
 
 
 def _cuda_problem(error: RuntimeError) -> str | None:
@@ -212,7 +214,7 @@ def _cuda_problem(error: RuntimeError) -> str | None:
     # An error in a graph's capture may surface as another, from the capture's end.
     while cause is not None:
         text = str(cause)
-        reason = text.splitlines()[0] if text else type(cause).__name__
+        reason = first_line(cause)
         if isinstance(cause, torch.OutOfMemoryError) or any(word in text for word in _MEMORY):
             return (
                 f"The GPU ran out of memory ({reason}). Other processes may hold it; "

@@ -167,7 +167,7 @@ class Trainer:
         recording = 0.0
         spent, spent_on_cores = progress.seconds, progress.core_seconds - used
         with ExitStack() as ending:
-            ending.callback(self._release)
+            ending.callback(self.release)
             asked = ending.enter_context(termination())
             while progress.seen < spec.budget.samples:
                 self.advance(min(pending[:1] + snapshots[:1]))
@@ -259,14 +259,18 @@ class Trainer:
             index: images (B,) by number.
             rate: learning rate, on a GPU a tensor ().
         """
+        x, c, drawn = self.batch(index)
+        for _ in range(self.gradients.updates):
+            self.gradients(x, c, *drawn)
+            self.optimizer.step(rate)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """Images (B, P) by number, their conditions or None, and all that is random about them."""
         x = self.images.index_select(0, index)
         if self.dynamic:
             x = (torch.empty_like(x).uniform_(generator=self.noise) < x).to(x.dtype)
         c = None if self.labels is None else self.labels.index_select(0, index)
-        drawn = self.gradients.draw(x, index, self.noise)
-        for _ in range(self.gradients.updates):
-            self.gradients(x, c, *drawn)
-            self.optimizer.step(rate)
+        return x, c, self.gradients.draw(x, index, self.noise)
 
     def _on_device(self, values: Tensor) -> Tensor:
         """Copy to the device; through pinned memory, so that nothing waits for a GPU."""
@@ -275,7 +279,7 @@ class Trainer:
             values = values.pin_memory()
         return values.to(device, non_blocking=True)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Let go of CUDA graphs, in whose memory nothing may be under way then.
 
         A graph refers to the training and the training to it, so both would live, with all that

@@ -27,7 +27,7 @@ RECORD = Path(__file__).with_name("golden.json")
 SCHEMAS = {"training": TRAINING_SCHEMA, "evaluation": EVALUATION_SCHEMA}
 SETTINGS = EvaluationSettings(nll_images=20, nll_samples=10, generated=100)
 IMAGES = toy_images(train=135)
-# Where a code or a chain's move is chosen, rounding grows; these train shortly, and may differ more.
+# Where a code or a chain's move is chosen, rounding grows: these train shortly and may differ more.
 TRAININGS = SPECS | {
     "mcem": SPECS["mcem"].changed(samples=64),
     "vqvae": SPECS["vqvae"].changed(samples=32, learning_rate=2.0**-12),

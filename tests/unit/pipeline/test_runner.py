@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 import torch
 
-from toys import heard, needs_card, toy_images, toy_spec, toy_vqvae_spec
+from toys import heard, needs_gpu, toy_images, toy_spec, toy_vqvae_spec
 from vaelab import __version__
 from vaelab.data import Dataset
 from vaelab.models.families import build
@@ -606,7 +606,7 @@ def test_evaluation_that_moves_to_the_cpu_half_way_measures_the_trained_weights(
     def tables(name: str, spec: RunSpec, model: VAE, *arguments: Any) -> Any:
         attempts.append(model)
         if len(attempts) == 1:
-            # An earlier snapshot is in place when the card's memory ends.
+            # An earlier snapshot is in place when the GPU's memory ends.
             with torch.no_grad():
                 model.decoder.layers[-1].bias += 1.0
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -648,7 +648,7 @@ SEVERAL = [
     Run("vqvae", 0, toy_vqvae_spec()),
     Run("longer", 0, toy_spec(samples=2000)),  # starts first
 ]
-"""As on a card, where the kernels of several threads overlap; here their operations do."""
+"""As on a GPU, where the kernels of several threads overlap; here their operations do."""
 
 
 @pytest.fixture
@@ -722,8 +722,8 @@ def test_longest_runs_start_first(
     ]
 
 
-@needs_card
-def test_result_of_a_run_on_a_card_does_not_depend_on_what_ran_beside_it(
+@needs_gpu
+def test_result_of_a_run_on_a_gpu_does_not_depend_on_what_ran_beside_it(
     lab: Lab, tmp_path: Path
 ) -> None:
     alone, beside = (

@@ -1,6 +1,6 @@
 """Steps in CUDA graphs: the same numbers as steps launched one by one.
 
-On a CPU with a stand-in that records operations; on a card with the real thing.
+On a CPU with a stand-in that records operations; on a GPU with the real thing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from every_training import BUDGET, SPECS, assert_same
 from recorded_graphs import RecordedGraph, recorded_graphs
-from toys import FP32, needs_card, toy_images, toy_spec, train
+from toys import FP32, needs_gpu, toy_images, toy_spec, train
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.fast.graphs import LAUNCHES, GraphedSteps
@@ -49,7 +49,7 @@ def test_recorded_steps_are_the_steps(
 def test_recorded_steps_in_bf16(
     tmp_path: Path, recorded_graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a card, where PyTorch's kernels and two copies do the optimiser's step."""
+    """As on a GPU, where PyTorch's kernels and two copies do the optimiser's step."""
     monkeypatch.setattr("vaelab.training.fast.optimizer.one_pass", lambda flat: False)
     bf16 = replace(FP32, dtype=torch.bfloat16)
     expected = result(SPECS["adam"], bf16, tmp_path / "r")
@@ -114,10 +114,10 @@ def test_weights_are_looked_at_between_launches(
     assert looked == [*range(FINITE_EVERY, 1009, FINITE_EVERY), 1008]
 
 
-def test_finished_training_leaves_nothing_on_the_card(
+def test_finished_training_leaves_nothing_on_the_gpu(
     tmp_path: Path, recorded_graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once: Python looks for garbage late, and a card's memory is no reason for it."""
+    """At once: Python looks for garbage late, and a GPU's memory is no reason for it."""
     alive: list[weakref.ref[Trainer]] = []
     start = Trainer.__init__
 
@@ -137,10 +137,10 @@ def test_finished_training_leaves_nothing_on_the_card(
         gc.enable()
 
 
-@needs_card
+@needs_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", SPECS)
-def test_graphs_on_a_card_give_what_single_launches_give(
+def test_graphs_on_a_gpu_give_what_single_launches_give(
     name: str, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     configure_process(1)
@@ -150,9 +150,9 @@ def test_graphs_on_a_card_give_what_single_launches_give(
         assert_same(result(SPECS[name], replace(single, graphs=True), tmp_path / "r"), expected)
 
 
-@needs_card
+@needs_gpu
 @pytest.mark.parametrize("name", ["adam", "binarized", "vqvae"])
-def test_a_card_trains_to_what_a_cpu_trains_to(name: str, tmp_path: Path) -> None:
+def test_a_gpu_trains_to_what_a_cpu_trains_to(name: str, tmp_path: Path) -> None:
     """Other kernels and other noise, the same science: the bound, to a few per cent."""
     configure_process(1)
     spec = SPECS[name].changed(**{"samples": 16 * 1024})

@@ -57,14 +57,14 @@ def holders(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         process.join()
 
 
-def test_each_run_has_a_card_of_its_own(tmp_path: Path) -> None:
+def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
     with lease(GPUS, 1, tmp_path) as first, lease(GPUS, 1, tmp_path) as second:
         assert {first, second} == {0, 1}
     with lease(GPUS, 1, tmp_path) as again:
         assert again == 0
 
 
-def test_empty_cards_are_taken_before_shared_ones(tmp_path: Path) -> None:
+def test_empty_gpus_are_taken_before_shared_ones(tmp_path: Path) -> None:
     with (
         lease(GPUS, 2, tmp_path) as first,
         lease(GPUS, 2, tmp_path) as second,
@@ -74,14 +74,14 @@ def test_empty_cards_are_taken_before_shared_ones(tmp_path: Path) -> None:
         assert [first, second, third, fourth] == [0, 1, 0, 1]
 
 
-def test_hidden_cards_are_not_leased_and_an_index_is_not_a_card(tmp_path: Path) -> None:
+def test_hidden_gpus_are_not_leased_and_an_index_is_not_a_gpu(tmp_path: Path) -> None:
     """As under two values of CUDA_VISIBLE_DEVICES: the first GPU of one is the second's last."""
     with lease(["GPU-b"], 1, tmp_path) as only, lease(GPUS, 1, tmp_path) as other:
         assert (only, other) == (0, 0)
         assert module._take(GPUS, 1, tmp_path) is None
 
 
-def test_processes_wait_for_a_card_and_get_it(holders: Callable[..., Any]) -> None:
+def test_processes_wait_for_a_gpu_and_get_it(holders: Callable[..., Any]) -> None:
     taken = holders(3, 1, seconds=0.8)
     places = sorted((taken.get(timeout=60) for _ in range(3)), key=lambda place: place[1])
     assert {places[0][0], places[1][0]} == {0, 1}
@@ -172,7 +172,7 @@ def run(device: str, work: Callable[[Compute], Any], **settings: Any) -> tuple[A
         return compute_with(config, 1, work), said
 
 
-def test_auto_computes_on_a_leased_card_and_returns_it(cuda: list[int], tmp_path: Path) -> None:
+def test_auto_computes_on_a_leased_gpu_and_returns_it(cuda: list[int], tmp_path: Path) -> None:
     def work(compute: Compute) -> str:
         # The lease is held while the work is done.
         place = module._take(GPUS, 1, tmp_path)
@@ -188,12 +188,12 @@ def test_auto_computes_on_a_leased_card_and_returns_it(cuda: list[int], tmp_path
         assert run("cuda", lambda compute: str(compute.device)) == ("cuda:1", [])
 
 
-def test_cards_are_shared_by_as_many_runs_as_configured(cuda: list[int], tmp_path: Path) -> None:
+def test_gpus_are_shared_by_as_many_runs_as_configured(cuda: list[int], tmp_path: Path) -> None:
     with lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path):
         assert run("auto", lambda c: str(c.device), runs_per_gpu=3) == ("cuda:1", [])
 
 
-def test_places_are_those_of_all_cards(cuda: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_are_those_of_all_gpus(cuda: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     assert places(Config(device="auto", runs_per_gpu=3)) == 6
     assert places(Config(device="cpu", runs_per_gpu=3)) == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -226,7 +226,7 @@ def test_work_has_a_queue_of_kernels_of_its_own(
 
 
 @pytest.mark.parametrize("graphs", [True, False])
-def test_steps_are_graphs_on_a_card_unless_turned_off(cuda: list[int], graphs: bool) -> None:
+def test_steps_are_graphs_on_a_gpu_unless_turned_off(cuda: list[int], graphs: bool) -> None:
     for device, expected in (("auto", graphs), ("cpu", False)):
         assert run(device, lambda c: c.graphs, cuda_graphs=graphs) == (expected, [])
 
@@ -308,7 +308,7 @@ def test_memory_of_a_failed_attempt_is_given_back(
     assert at_emptying == [None]
 
 
-def test_card_that_does_not_start_is_no_place(
+def test_gpu_that_does_not_start_is_no_place(
     cuda: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then `compute_with` says why."""
@@ -348,7 +348,21 @@ def test_other_errors_are_not_hidden(cuda: list[int]) -> None:
         run("auto", work)
 
 
-def test_unused_card_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_whatever_fails_on_a_gpu_alone_is_done_on_the_cpu(cuda: list[int]) -> None:
+    def work(compute: Compute) -> Compute:
+        if compute.device.type == "cuda":
+            raise NotImplementedError("could not run 'aten::x' with the 'CUDA' backend\nmore")
+        return compute
+
+    result, said = run("auto", work)
+    reason = "The GPU fails here: could not run 'aten::x' with the 'CUDA' backend."
+    assert result.left_out == reason
+    assert said == [f"{reason} Computing on the CPU instead."]
+    with pytest.raises(NotImplementedError):
+        run("cuda", work)
+
+
+def test_unused_gpu_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(module, "configure_process", lambda threads: None)
     monkeypatch.setattr(module, "CONTROL_FILE", tmp_path)

@@ -1,6 +1,6 @@
-"""On a card: everything that a step or an estimate touches is there.
+"""On a GPU: everything that a step or an estimate touches is there.
 
-With a card that is only pretended, so these tests run everywhere. Its numbers are the CPU's own:
+With a GPU that is only pretended, so these tests run everywhere. Its numbers are the CPU's own:
 what comes out must be the CPU's to the last bit.
 """
 
@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from every_training import SPECS, assert_same
-from pretended_card import CARD, PretendedCard, pretended_card
+from pretended_gpu import GPU, PretendedGpu, pretended_gpu
 from recorded_graphs import RecordedGraph, recorded_graphs
-from toys import BF16, FP32, needs_card, toy_images, toy_spec, train
+from toys import BF16, FP32, needs_gpu, toy_images, toy_spec, train
 from vaelab.estimators import kw_appendix_d, log_weights
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.likelihood import likelihood_tables
@@ -32,10 +32,10 @@ from vaelab.training.fast import flat as flat_module
 from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.trainer import TrainingResult
 
-__all__ = ["pretended_card", "recorded_graphs"]
+__all__ = ["pretended_gpu", "recorded_graphs"]
 
 IMAGES = {name: toy_images(name, train=135) for name in ("mnist", "frey")}
-ON_CARD = Compute(CARD, torch.float32)
+ON_GPU = Compute(GPU, torch.float32)
 BUDGET = {"samples": 256, "batch_size": 8, "learning_rate": 2.0**-8}
 SPECS = {name: spec.changed(**{"samples": 256}) for name, spec in SPECS.items()} | {
     "vqvae": SPECS["vqvae"],
@@ -71,13 +71,13 @@ def trained(spec: RunSpec, compute: Compute, path: Path) -> TrainingResult:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_training_is_where_it_was_asked_to_be(
-    name: str, tmp_path: Path, pretended_card: PretendedCard
+    name: str, tmp_path: Path, pretended_gpu: PretendedGpu
 ) -> None:
     expected = trained(SPECS[name], FP32, tmp_path / "r")
-    assert not pretended_card.operations.on_card
-    assert_same(trained(SPECS[name], ON_CARD, tmp_path / "r"), expected)
+    assert not pretended_gpu.operations.on_gpu
+    assert_same(trained(SPECS[name], ON_GPU, tmp_path / "r"), expected)
     assert (
-        pretended_card.operations.on_card
+        pretended_gpu.operations.on_gpu
         > SPECS[name].budget.samples // SPECS[name].recipe.batch_size
     )
 
@@ -86,19 +86,19 @@ def test_training_is_where_it_was_asked_to_be(
 def test_captured_steps_in_bf16_are_where_they_were_asked_to_be(
     name: str,
     tmp_path: Path,
-    pretended_card: PretendedCard,
+    pretended_gpu: PretendedGpu,
     recorded_graphs: list[RecordedGraph],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vaelab.training.fast.optimizer.one_pass", lambda flat: False)
     expected = trained(SPECS[name], BF16, tmp_path / "r")
-    on_card = replace(BF16, device=CARD, graphs=True)
-    assert_same(trained(SPECS[name], on_card, tmp_path / "r"), expected)
+    on_gpu = replace(BF16, device=GPU, graphs=True)
+    assert_same(trained(SPECS[name], on_gpu, tmp_path / "r"), expected)
     assert recorded_graphs
 
 
 def test_matrices_are_aligned_and_gaps_stay_zero(
-    tmp_path: Path, pretended_card: PretendedCard, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pretended_gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their widths are odd, so that one after another would begin anywhere."""
     kept: list[FlatParameters] = []
@@ -112,8 +112,8 @@ def test_matrices_are_aligned_and_gaps_stay_zero(
     monkeypatch.setattr(FlatParameters, "__init__", noted)
     spec = toy_spec(**BUDGET, hidden=(17, 13))
     expected = trained(spec, FP32, tmp_path / "r")
-    found = trained(spec, ON_CARD, tmp_path / "r")
-    trained(spec, replace(ON_CARD, dtype=torch.bfloat16), tmp_path / "r")
+    found = trained(spec, ON_GPU, tmp_path / "r")
+    trained(spec, replace(ON_GPU, dtype=torch.bfloat16), tmp_path / "r")
     assert found.state.keys() == expected.state.keys()
     for name, weights in expected.state.items():
         torch.testing.assert_close(found.state[name], weights, rtol=1e-4, atol=1e-5)
@@ -139,21 +139,21 @@ def evaluated(spec: RunSpec, compute: Compute) -> tuple[dict[str, Any], dict[str
 
 @pytest.mark.parametrize("name", SPECS)
 def test_evaluation_is_where_it_was_asked_to_be(
-    name: str, pretended_card: PretendedCard, monkeypatch: pytest.MonkeyPatch
+    name: str, pretended_gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_weights, "default_rows", lambda device: 4096)
     metrics, arrays = evaluated(SPECS[name], FP32)
-    assert not pretended_card.operations.on_card
-    found, pictures = evaluated(SPECS[name], ON_CARD)
-    assert pretended_card.operations.on_card > 100
+    assert not pretended_gpu.operations.on_gpu
+    found, pictures = evaluated(SPECS[name], ON_GPU)
+    assert pretended_gpu.operations.on_gpu > 100
     assert found == metrics
     assert pictures.keys() == arrays.keys()
     assert all(np.array_equal(pictures[key], arrays[key]) for key in arrays)
 
 
-@needs_card
+@needs_gpu
 @pytest.mark.parametrize("name", SPECS)
-def test_evaluation_on_a_card_says_what_a_cpu_says(name: str) -> None:
+def test_evaluation_on_a_gpu_says_what_a_cpu_says(name: str) -> None:
     """With other noise; what has none, the KL of an encoder, is the same."""
     configure_process(1)
     found, pictures = evaluated(SPECS[name], Compute(torch.device("cuda"), torch.float32))
@@ -173,7 +173,7 @@ def test_evaluation_on_a_card_says_what_a_cpu_says(name: str) -> None:
 
 @pytest.mark.parametrize("method", ["aevb", "mcem"])
 def test_estimates_are_where_they_were_asked_to_be(
-    method: str, pretended_card: PretendedCard, monkeypatch: pytest.MonkeyPatch
+    method: str, pretended_gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_weights, "default_rows", lambda device: 4096)
     monkeypatch.setattr(kw_appendix_d, "SHORT_BURN_IN", 2)
@@ -188,24 +188,24 @@ def test_estimates_are_where_they_were_asked_to_be(
         )
 
     expected = tables(FP32)
-    assert not pretended_card.operations.on_card
-    assert tables(ON_CARD) == expected
-    assert pretended_card.operations.on_card > 100
+    assert not pretended_gpu.operations.on_gpu
+    assert tables(ON_GPU) == expected
+    assert pretended_gpu.operations.on_gpu > 100
 
 
 @pytest.mark.parametrize("name", ["adam", "mcem", "vqvae"])
 def test_training_goes_on_where_it_was(
-    name: str, tmp_path: Path, pretended_card: PretendedCard
+    name: str, tmp_path: Path, pretended_gpu: PretendedGpu
 ) -> None:
-    """A state from a file is the CPU's; the training that it becomes is the card's again."""
+    """A state from a file is the CPU's; the training that it becomes is the GPU's again."""
     spec = SPECS[name]
-    expected = trained(spec, ON_CARD, tmp_path / "r")
+    expected = trained(spec, ON_GPU, tmp_path / "r")
     lines: list[str] = []
 
     def end(line: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    training = partial(train, "a", spec, 0, IMAGES["mnist"], ON_CARD, resume=tmp_path / "r")
+    training = partial(train, "a", spec, 0, IMAGES["mnist"], ON_GPU, resume=tmp_path / "r")
     with pytest.raises(SystemExit):
         training(log=end)
     found = training(log=lines.append)
@@ -216,22 +216,22 @@ def test_training_goes_on_where_it_was(
 # --- The pretence itself --------------------------------------------------------------------
 
 
-def test_pretended_card_sees_what_is_elsewhere(pretended_card: PretendedCard) -> None:
-    there, here = torch.ones(3, device=CARD), torch.ones(3)
-    assert (there.device, here.device) == (CARD, torch.device("cpu"))
+def test_pretended_gpu_sees_what_is_elsewhere(pretended_gpu: PretendedGpu) -> None:
+    there, here = torch.ones(3, device=GPU), torch.ones(3)
+    assert (there.device, here.device) == (GPU, torch.device("cpu"))
     assert (2 * there).is_cuda
-    assert (there + torch.tensor(1.0)).device == CARD
-    assert there.view(3, 1)[1:].device == CARD
-    assert here.to(CARD).device == CARD
+    assert (there + torch.tensor(1.0)).device == GPU
+    assert there.view(3, 1)[1:].device == GPU
+    assert here.to(GPU).device == GPU
     assert there.cpu().device == torch.device("cpu")
-    assert torch.nn.Linear(3, 2).to(CARD)(there).is_cuda
+    assert torch.nn.Linear(3, 2).to(GPU)(there).is_cuda
     for mixed in (
         lambda: there + here,
         lambda: torch.nn.Linear(3, 2)(there),
         lambda: there.index_select(0, torch.tensor([0])),
         lambda: there.numpy(),
-        lambda: torch.rand(3, generator=torch.Generator(CARD)),
-        lambda: torch.rand(3, device=CARD, generator=torch.Generator()),
+        lambda: torch.rand(3, generator=torch.Generator(GPU)),
+        lambda: torch.rand(3, device=GPU, generator=torch.Generator()),
         lambda: there.uniform_(generator=torch.Generator()),
         lambda: there.cumsum(0),
     ):

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-CPU, CARD = torch.device("cpu"), torch.device("cuda:0")
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
 # Operations that may take tensors of two devices: copies, and indexing with CPU indices.
 CROSSING = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::set_"}
@@ -54,7 +54,7 @@ class Generator(torch.Generator):
 
     def __new__(cls, device: torch.device | str = CPU) -> Generator:
         generator = super().__new__(cls)
-        generator.device = CARD if torch.device(device).type == "cuda" else CPU
+        generator.device = GPU if torch.device(device).type == "cuda" else CPU
         return generator
 
 
@@ -66,11 +66,11 @@ class Places:
         self.storages: dict[int, StorageWeakRef] = {}
 
     def of(self, tensor: Tensor) -> torch.device:
-        return CARD if tensor.untyped_storage()._cdata in self.storages else CPU
+        return GPU if tensor.untyped_storage()._cdata in self.storages else CPU
 
     def put(self, tensor: Tensor, device: torch.device) -> None:
         storage = tensor.untyped_storage()
-        if device == CARD:
+        if device == GPU:
             self.storages[storage._cdata] = StorageWeakRef(storage)
         else:
             self.storages.pop(storage._cdata, None)
@@ -80,13 +80,13 @@ class _Operations(TorchDispatchMode):
     """Keeps track of devices, operation by operation.
 
     Attributes:
-        on_card: number of operations on the GPU so far.
+        on_gpu: number of operations on the GPU so far.
     """
 
     def __init__(self, places: Places) -> None:
         super().__init__()
         self.places = places
-        self.on_card = 0
+        self.on_gpu = 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -97,11 +97,11 @@ class _Operations(TorchDispatchMode):
         # A single number may come from the other device, except for an optimiser.
         fused = name.startswith("aten::_fused")
         found = {self.places.of(tensor) for tensor in given if tensor.dim() or fused}
-        device = CARD if CARD in map(self.places.of, given) else CPU
+        device = GPU if GPU in map(self.places.of, given) else CPU
         if name not in CROSSING:
             assert len(found) < 2, f"{name} on tensors of the CPU and of the GPU"
-        if device == CARD:
-            self.on_card += 1
+        if device == GPU:
+            self.on_gpu += 1
             assert name not in NOT_DETERMINISTIC, f"{name} is not deterministic on a GPU"
         result = function(*args, **kwargs)
         for tensor in tree_leaves(result):
@@ -110,7 +110,7 @@ class _Operations(TorchDispatchMode):
         return result
 
 
-class PretendedCard(TorchFunctionMode):
+class PretendedGpu(TorchFunctionMode):
     """What Python sees: the devices of tensors, and where they are made and moved."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class PretendedCard(TorchFunctionMode):
         self.places = Places()
         self.operations = _Operations(self.places)
 
-    def __enter__(self) -> PretendedCard:
+    def __enter__(self) -> PretendedGpu:
         self.operations.__enter__()
         super().__enter__()
         return self
@@ -137,7 +137,7 @@ class PretendedCard(TorchFunctionMode):
         if function == Tensor.device.__get__:
             return self.places.of(args[0])
         if function == Tensor.is_cuda.__get__:
-            return self.places.of(args[0]) == CARD
+            return self.places.of(args[0]) == GPU
         if function in (Tensor.numpy, Tensor.__array__):
             assert self.places.of(args[0]) == CPU, "NumPy cannot read a GPU's memory"
         if function == Tensor.pin_memory:
@@ -176,15 +176,15 @@ class PretendedCard(TorchFunctionMode):
 
 
 @pytest.fixture
-def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCard]:
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
     """A machine with a pretended GPU."""
-    card = PretendedCard()
+    gpu = PretendedGpu()
     autocast, grouped = torch.autocast, torch._C._group_tensors_by_device_and_dtype
 
     def by_device(tensors: list[list[Tensor]], with_indices: bool) -> dict[Any, Any]:
         """The grouping that PyTorch's optimisers use, which bypasses Python."""
         return {
-            (card.places.of(group[0][0]), dtype): (group, indices)
+            (gpu.places.of(group[0][0]), dtype): (group, indices)
             for (_, dtype), (group, indices) in grouped(tensors, with_indices).items()
         }
 
@@ -193,5 +193,5 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCard]:
     monkeypatch.setattr(
         torch, "autocast", lambda device, *arguments, **named: autocast("cpu", *arguments, **named)
     )
-    with card:
-        yield card
+    with gpu:
+        yield gpu

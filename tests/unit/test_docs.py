@@ -214,3 +214,11 @@ def test_one_version_everywhere() -> None:
     latest = re.search(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert latest
     assert {cited, packaged, latest[1]} == {__version__}
+
+
+def test_promises_name_tests_that_exist() -> None:
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 15
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), name

@@ -218,7 +218,8 @@ def test_one_version_everywhere() -> None:
 
 def test_promises_name_tests_that_exist() -> None:
     page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    named = re.findall(r"`(\w+\.py)::(\w+)`", page)
     assert len(named) > 15
     for path, name in named:
-        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), name
+        (found,) = (ROOT / "tests").rglob(path)
+        assert f"\ndef {name}(" in found.read_text(encoding="utf-8"), name

@@ -82,4 +82,4 @@ class Records:
                 yield f"no {run_id}"
                 continue
             files = provenance.get("files", {})
-            yield f"{provenance['checkpoint_sha256']} {sorted(files.items())}"
+            yield f"{provenance.get('checkpoint_sha256')} {sorted(files.items())}"

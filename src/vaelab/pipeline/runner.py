@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,12 @@ def work_on_runs(
     with termination(), ThreadPoolExecutor(at_once) as pool:
         waiting = [pool.submit(attempt, run) for run in longest_first]
         try:
-            for future in as_completed(waiting):
-                future.result()
+            left = set(waiting)
+            while left:
+                # A signal may reach another thread, and this one handles it only when it wakes.
+                done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -305,7 +309,9 @@ def load_model(checkpoint: Path, run: Run) -> Model:
 
 def _dataset(config: Config, run: Run) -> Dataset:
     return _read_once(
-        run.spec.data.dataset, Path(config.data.root), config.data.frey.fallback == "synthetic"
+        run.spec.data.dataset,
+        Path(config.data.root).resolve(),
+        config.data.frey.fallback == "synthetic",
     )
 
 

@@ -22,7 +22,8 @@ FILES = {
     "metrics": ["metrics.json"],
     "search": ["search/decisions.json"],
     "claims": ["claims.csv", "claims.md"],
-    "page": ["index.html"],
+    # It says what the results cost, which a clone with restored weights does not know.
+    "page": [],
 }
 # What each is made from beside evaluated runs. The search's own runs are in its decisions.
 _SUMMARIES = ("measures", "search")
@@ -30,7 +31,6 @@ _MADE_FROM = {
     "measures": ("classifier",),
     "metrics": _SUMMARIES,
     "claims": _SUMMARIES,
-    "page": (*_SUMMARIES, "metrics", "claims", *CATALOGUE),
 }
 
 

@@ -64,7 +64,7 @@ def verify(config: Config, runs: Runs, targets: Mapping[str, Callable[[], Origin
 def without_record(config: Config) -> list[Path]:
     """Files of the results whose hash nobody has on record; logs and timings need none."""
     folder = config.folder
-    known = {manifest_file(folder), Publication.path(folder)}
+    known = {manifest_file(folder), Publication.path(folder), folder / "index.html"}
     known |= {folder / path for path in read_manifest(folder)}
     for run_id in run_folders(folder):
         known |= {folder / path for path in _recorded(RunFiles(folder, run_id))}

@@ -350,13 +350,18 @@ def yardstick(config: Config, images: int, samples: int, threads: int) -> None:
     measure_yardstick(config, first, images=images, samples=samples, threads=threads)
 
 
+def _output(ending: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option that names the file to write."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"Default: vaelab-<preset>.{ending}.",
+    )
+
+
 @main.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Default: vaelab-<preset>.tar.",
-)
+@_output("tar")
 @configured
 def bundle(config: Config, output: Path | None) -> None:
     """Write one file with a preset's weights, arrays and records, and their hashes."""
@@ -368,12 +373,7 @@ def bundle(config: Config, output: Path | None) -> None:
 
 
 @main.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Default: vaelab-<preset>.crate.zip.",
-)
+@_output("crate.zip")
 @configured
 def crate(config: Config, output: Path | None) -> None:
     """Write an RO-Crate of a preset: figures, tables, records, and what made them."""

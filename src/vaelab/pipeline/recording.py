@@ -70,7 +70,7 @@ class Records:
         before = ("search",) if searched else _MADE_FROM.get(target, ())
         manifest = read_manifest(self.folder)
         for name in before:
-            for file in FILES.get(name) or CATALOGUE[name].files.values():
+            for file in FILES[name]:
                 yield manifest[file]["sha256"] if file in manifest else f"no {file}"
         if target in CODE and target not in ("measures", "metrics", "claims"):
             return

@@ -304,7 +304,7 @@ def test_stand_in_data_are_allowed_by_the_preset_alone(
     config = validate([("test", SETTINGS | {"data": settings})])
     with pytest.raises(VaelabError, match="no data"):
         train_run(config, lab.run)
-    assert asked == [("mnist", Path("elsewhere"), allowed)]
+    assert asked == [("mnist", Path("elsewhere").resolve(), allowed)]
 
 
 def test_require_cached_turns_training_into_an_error(

@@ -151,13 +151,13 @@ MNIST = {f"mnist_d{d}": f"d = {d}" for d in (2, 5, 10, 20)}
 BETAS = {f"beta{beta}": f"β = {beta}" for beta in (1, 2, 5, 50)}
 LATENT = {f"{run}_d2": title for run, title in VAES.items()}
 
-# Small networks, and [500, 3] at other budgets.
+# Small networks, and [500, 3] and [500, 500, 3] at other budgets.
 FRONT = tuple(
     f"front_{network}"
     for network in (
         *("300_100_3", "250_150_3", "200_100_3", "150_100_3", "100_100_3", "200_50_3"),
         *("150_50_3", "100_50_3", "75_50_3", "50_50_3", "100_30_3", "50_30_3"),
-        *("500_3_x2", "500_3_x4", "500_3_x8"),
+        *("500_3_x2", "500_3_x4", "500_3_x8", "500_500_3_x2"),
     )
 )
 RECIPES = tuple(

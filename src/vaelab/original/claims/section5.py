@@ -44,7 +44,7 @@ DEEPER = (
 # "Typically": the share of pairs that must agree, %.
 TYPICAL = 80.0
 # The run that C48 needs: [500, 500, 3] with twice the budget.
-TWICE = "vae_twice"
+TWICE = "front_500_500_3_x2"
 REDRAWN = 1000
 DEFINITION = (
     "definition 5.1 judges a model after 1000 epochs of the report's training, and its thresholds "
@@ -175,14 +175,13 @@ def _c42(e: Evidence) -> Iterator[Check]:
     """
     answer, split = e.answer, e.decisions["settings"]["metric"]
     yield from _good(e, answer, split)
-    smaller = [a for a in e.architectures if _narrower_in_one_layer(a, answer)]
-    for architecture in smaller:
-        yield _bad(e, architecture, split)
-    untrained = [
-        brackets(a)
-        for i, width in enumerate(answer)
-        if width > 1 and (a := (*answer[:i], width - 1, *answer[i + 1 :])) not in smaller
+    next_smaller = [
+        (*answer[:i], width - 1, *answer[i + 1 :]) for i, width in enumerate(answer) if width > 1
     ]
+    untrained = [brackets(a) for a in next_smaller if not e.results.has(run_name(a))]
+    for a in dict.fromkeys((*e.architectures, *next_smaller)):
+        if _narrower_in_one_layer(a, answer) and brackets(a) not in untrained:
+            yield _bad(e, a, split)
     if untrained:
         raise NotEvaluated(
             f"The answer is {brackets(answer)}, and {', '.join(untrained)} "

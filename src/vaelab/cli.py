@@ -311,7 +311,7 @@ def spread(config: Config) -> None:
     import sys
 
     from vaelab.original.claims import Evidence
-    from vaelab.original.spread import COLUMNS, recorded, rows
+    from vaelab.search.spread import COLUMNS, recorded, rows
 
     found = recorded(config.folder, Evidence.load(_results(config)).measures)
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -27,8 +27,7 @@ from vaelab.output.plots import MODELS
 from vaelab.results.reader import Results, alarm_notes, provenance_line, seed_mean
 from vaelab.results.records import ERRORS, SPLITS, Loss, Metrics, SearchProbe, Split
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
-from vaelab.search.noise import flips_alone
-from vaelab.search.smooth import MODERN, standard_error
+from vaelab.search.noise import alone
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import atomic_write, write_csv
 
@@ -359,12 +358,8 @@ def _verdict(
     """Our verdict with its uncertainty; a probe of the search brings its own probability."""
     measurement = Measurement.from_metrics(metrics, settings.metric)
     if probe is not None:
-        flip, errors = probe["flip_probability"], (probe["recon_se"], probe["kl_se"])
+        flip, recon, kl = probe["flip_probability"], probe["recon_se"], probe["kl_se"]
     else:
-        flip = flips_alone(architecture, measurement, settings)
-        errors = (
-            standard_error(architecture, measurement, "recon", MODERN),
-            standard_error(architecture, measurement, "kl", MODERN),
-        )
+        flip, recon, kl = alone(architecture, measurement, settings)
     good = judge(measurement, settings).good
-    return {"good": good, "recon_se": errors[0], "kl_se": errors[1], "flip_probability": flip}
+    return {"good": good, "recon_se": recon, "kl_se": kl, "flip_probability": flip}

@@ -32,12 +32,12 @@ from vaelab.search.algorithm import (
 )
 from vaelab.search.smooth import (
     LEVEL,
-    MODERN,
     Fit,
     Quantity,
     Spreads,
     answer_line,
     pooled,
+    published,
     standard_error,
 )
 from vaelab.settings.config import SearchSettings
@@ -70,15 +70,23 @@ def flip_probability(
     return 1.0 - recon * kl if verdict.good else recon * kl
 
 
-def flips_alone(
+def alone(
     architecture: Architecture, measurement: Measurement, settings: SearchSettings
-) -> float:
-    """The same for a network that no search has measured, from its own measurement alone."""
-    predictive = Fit({architecture: measurement}, MODERN).predictive(
+) -> tuple[float, float, float]:
+    """P(flip) and the standard errors of recon and kl of a network that no search has measured.
+
+    They rest on its own measurement alone and on the package's table.
+    """
+    spreads = published(settings.metric)
+    predictive = Fit({architecture: measurement}, spreads).predictive(
         architecture, len(measurement.recon_values)
     )
     assert predictive is not None
-    return flip_probability(predictive, judge(measurement, settings), settings, Phase.MINIMISE)
+    return (
+        flip_probability(predictive, judge(measurement, settings), settings, Phase.MINIMISE),
+        standard_error(architecture, measurement, "recon", spreads),
+        standard_error(architecture, measurement, "kl", spreads),
+    )
 
 
 def answer_distribution(
@@ -193,7 +201,7 @@ def search_summary(
         repeats: number of repeated searches for the distribution of the answer.
     """
     recorded = recorded or measurements
-    spreads = spreads or pooled(recorded)
+    spreads = spreads or pooled(recorded, settings.metric)
     fit = Fit(recorded, spreads)
     seeds = min((len(m.recon_values) for m in measurements.values()), default=1)
     step = next_step(settings, measurements)

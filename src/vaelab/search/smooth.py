@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from statistics import NormalDist, variance
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,17 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from vaelab.results.records import AnswerLine
+from vaelab.results.records import AnswerLine, Split
 from vaelab.search.algorithm import Architecture, Measurement, Verdict
+from vaelab.search.spread import RANGE, Line, layers, of_architecture, table
 from vaelab.settings.config import SearchSettings
 
 Quantity = Literal["recon", "kl"]
 Values: TypeAlias = npt.NDArray[np.float64]
 
-# A hidden layer of at most so many units makes a network narrow, or starves it.
-NARROW, STARVED = 32, 5
-DEEP = 3
-# Fewest degrees of freedom with which measured seeds replace `MODERN`.
+# Fewest degrees of freedom with which measured seeds replace the package's table.
 OWN_DF = 2
 # Level of all intervals.
 LEVEL = 0.9
@@ -41,34 +40,28 @@ class Noise(NamedTuple):
 
 Spreads: TypeAlias = Mapping[str, Noise]
 
-# By family: for presets of one seed. Pooled from seeds of modern; wide: scatter of [500, h, 3].
-MODERN: Spreads = {
-    "wide": Noise(0.2, 0.02),
-    "narrow": Noise(0.57, 0.08),
-    "starved": Noise(6.1, 1.0),
-    "deep": Noise(5.6, 0.8),
-}
+FAMILIES = ("wide", "narrow", "starved", "deep")
 # The report's runs: two of one network differ in recon by 1.3 to 1.8, its Table 2 scatters in kl.
-REPORT: Spreads = dict.fromkeys(MODERN, Noise(1.1, 0.1))
+REPORT: Spreads = dict.fromkeys(FAMILIES, Noise(1.1, 0.1))
 
 
-def family(architecture: Architecture) -> str:
-    """The family of networks within which trainings scatter alike."""
-    *hidden, latent = architecture
-    if len(hidden) >= DEEP:
-        return "deep"
-    narrowest = min(hidden, default=NARROW + latent)
-    return "starved" if narrowest <= STARVED else "narrow" if narrowest <= NARROW else "wide"
+@cache
+def published(split: Split) -> Spreads:
+    """The noise of each family by the package's table, for presets of one seed."""
+    return {
+        name: Noise(table()[name, f"{split} recon"].sd, table()[name, f"{split} kl"].sd)
+        for name in FAMILIES
+    }
 
 
-def pooled(measurements: Mapping[Architecture, Measurement]) -> dict[str, Noise]:
-    """The noise of each family: over seeds where enough were measured, else of `MODERN`."""
+def pooled(measurements: Mapping[Architecture, Measurement], split: Split) -> Spreads:
+    """The noise of each family: over seeds where enough were measured, else `published`."""
     squares: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
     for a, m in measurements.items():
         if (df := len(m.recon_values) - 1) > 0:
             recon, kl = variance(m.recon_values), variance(m.kl_values)
-            squares[family(a)].append((df, df * recon, df * kl))
-    found = dict(MODERN)
+            squares[of_architecture(a)].append((df, df * recon, df * kl))
+    found = dict(published(split))
     for name, rows in squares.items():
         df, recon, kl = map(sum, zip(*rows, strict=True))
         if df >= OWN_DF:
@@ -80,7 +73,7 @@ def standard_error(
     architecture: Architecture, measurement: Measurement, quantity: Quantity, spreads: Spreads
 ) -> float:
     """Standard error of a mean over seeds, nats."""
-    sd: float = getattr(spreads[family(architecture)], quantity)
+    sd: float = getattr(spreads[of_architecture(architecture)], quantity)
     return sd / math.sqrt(len(measurement.recon_values))
 
 
@@ -167,7 +160,7 @@ class Fit:
     def _parts(self, architecture: Architecture) -> list[tuple[_Smooth, Values, float]] | None:
         """For both losses the fit, the regressors and the noise of one training."""
         if architecture not in self._known:
-            spreads = self._spreads[family(architecture)]
+            spreads = self._spreads[of_architecture(architecture)]
             pair = self._depths.get(len(architecture), ())
             parts = [
                 (smooth, features, smooth.stretch * sd)
@@ -231,32 +224,27 @@ def answer_line(
     Returns:
         The line with its bands at the level `LEVEL`; None with fewer than three widths.
     """
-
-    def near(layer: int) -> dict[int, Measurement]:
-        return {
-            a[layer]: m
-            for a, m in measurements.items()
-            if a[:layer] == answer[:layer]
-            and a[layer + 1 :] == answer[layer + 1 :]
-            and answer[layer] / 2 <= a[layer] <= answer[layer] * 2
-        }
-
-    layer = max(range(len(answer) - 1), key=lambda i: len(near(i)), default=0)
-    points = sorted((width, recon) for width, m in near(layer).items() for recon in m.recon_values)
-    if len(near(layer)) < 3:
+    groups: dict[Architecture, dict[int, Measurement]] = defaultdict(dict)
+    for a, m in measurements.items():
+        for others, width in layers(a):
+            groups[others][width] = m
+    near = [
+        {w: m for w, m in groups[others].items() if width / RANGE <= w <= width * RANGE}
+        for others, width in layers(answer)
+    ]
+    layer = max(range(len(near)), key=lambda i: len(near[i]), default=0)
+    if not near or len(near[layer]) < 3:
         return None
-    x, y = np.log([width for width, _ in points]), np.array([recon for _, recon in points])
-    slope, _ = np.polyfit(x, y, 1)
-    residual = y - y.mean() - slope * (x - x.mean())
-    df = len(x) - 2
-    sd = float(np.sqrt(residual @ residual / df))
-    quantile = float(student.ppf(0.5 + LEVEL / 2.0, df))
+    points = sorted((w, recon) for w, m in near[layer].items() for recon in m.recon_values)
+    line = Line.through(points)
+    sd = math.sqrt(line.residual / line.df)
+    quantile = float(student.ppf(0.5 + LEVEL / 2.0, line.df))
     widths = np.arange(points[0][0] // 2, points[-1][0] * 2 + 1)
-    offset = np.log(np.maximum(widths, 1)) - x.mean()
-    mean = y.mean() + slope * offset
-    error = sd * np.sqrt(1.0 / len(x) + offset**2 / np.square(x - x.mean()).sum())
+    offset = np.log(np.maximum(widths, 1)) - line.centre
+    mean = line.mean + line.slope * offset
+    error = sd * np.sqrt(1.0 / len(points) + offset**2 / line.square)
     possible = widths[np.abs(mean - threshold) <= quantile * error]
-    crossing = math.exp(x.mean() + (threshold - y.mean()) / slope) if slope < 0 else None
+    crossing = line.centre + (threshold - line.mean) / line.slope if line.slope < 0 else None
     band = quantile * np.hypot(error, sd)
     shown = (widths >= points[0][0]) & (widths <= points[-1][0])
     return {
@@ -264,9 +252,9 @@ def answer_line(
         "networks": [*answer[:layer], None, *answer[layer + 1 :]],
         "points": [[width, recon] for width, recon in points],
         "sd": sd,
-        "df": df,
+        "df": line.df,
         "level": LEVEL,
-        "crossing": crossing,
+        "crossing": None if crossing is None else math.exp(crossing),
         # A band that meets the threshold at the end of what was looked at is open there.
         "low": int(possible[0]) if len(possible) and possible[0] > widths[0] else None,
         "high": int(possible[-1]) if len(possible) and possible[-1] < widths[-1] else None,

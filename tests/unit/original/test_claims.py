@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from vaelab.original import spread
 from vaelab.original.claims import (
     CLAIMS,
     MEASURES_FILE,
@@ -34,6 +33,7 @@ from vaelab.original.errata import ERRATA
 from vaelab.original.numbers import TABLE_1, TABLE_3, architecture_rows
 from vaelab.output.tables import markdown
 from vaelab.results.reader import Results
+from vaelab.search import spread
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import write_json

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from vaelab.original import numbers, spread
+from vaelab.original import numbers
 from vaelab.search.algorithm import (
     Architecture,
     Measurement,
@@ -18,28 +18,29 @@ from vaelab.search.algorithm import (
     follow,
 )
 from vaelab.search.noise import (
+    alone,
     answer_distribution,
     flip_probability,
-    flips_alone,
     monotonicity_violations,
     search_summary,
 )
 from vaelab.search.smooth import (
-    MODERN,
+    FAMILIES,
     REPORT,
     Fit,
     Noise,
     answer_line,
-    family,
     pooled,
+    published,
     standard_error,
 )
+from vaelab.search.spread import of_architecture, table
 
 PRINTED = {
     a: Measurement((row.recon,), (row.kl,)) for a, row in numbers.architecture_rows().items()
 }
 SETTINGS = SearchSettings()
-HALF = dict.fromkeys(MODERN, Noise(0.5, 0.2))
+HALF = dict.fromkeys(FAMILIES, Noise(0.5, 0.2))
 
 
 def one(recon: float, kl: float) -> Measurement:
@@ -51,17 +52,22 @@ def normal_cdf(x: float) -> float:
 
 
 def test_families_follow_depth_and_the_narrowest_hidden_layer():
-    assert family((500, 500, 3)) == family((3,)) == family((500, 33, 2)) == "wide"
-    assert family((337, 6, 3)) == family((32, 3)) == "narrow"
-    assert family((500, 5, 3)) == "starved"
-    assert family((500, 100, 50, 10, 5)) == family((500, 500, 500, 3)) == "deep"
+    assert (
+        of_architecture((500, 500, 3))
+        == of_architecture((3,))
+        == of_architecture((500, 33, 2))
+        == "wide"
+    )
+    assert of_architecture((337, 6, 3)) == of_architecture((32, 3)) == "narrow"
+    assert of_architecture((500, 5, 3)) == "starved"
+    assert of_architecture((500, 100, 50, 10, 5)) == of_architecture((500, 500, 500, 3)) == "deep"
 
 
-def test_the_noise_assumed_for_one_seed_is_that_of_the_package_s_table():
-    for name, noise in MODERN.items():
+def test_the_noise_of_one_seed_is_that_of_the_package_s_table_on_the_split_of_the_thresholds():
+    for split in ("train", "test"):
         for quantity in ("recon", "kl"):
-            known = spread.table()[name, f"train {quantity}"].sd
-            assert getattr(noise, quantity) == pytest.approx(known, rel=0.2)
+            found = getattr(published(split)["narrow"], quantity)
+            assert found == table()["narrow", f"{split} {quantity}"].sd
 
 
 def test_noise_is_pooled_over_the_seeds_of_a_family():
@@ -71,12 +77,12 @@ def test_noise_is_pooled_over_the_seeds_of_a_family():
         (400, 6, 3): Measurement((120.0, 140.0), (8.0, 9.0)),
         (400, 5, 3): one(130.0, 8.0),
     }
-    found = pooled(measured)
+    found = pooled(measured, "test")
     assert found["wide"].recon == pytest.approx(math.sqrt((2 * 1.0148891**2 + 2.0) / 3))
     assert found["wide"].kl == pytest.approx(math.sqrt(2 * 0.2**2 / 3))
     # One degree of freedom is too few; one seed has none.
-    assert found["narrow"] == MODERN["narrow"]
-    assert found["starved"] == MODERN["starved"]
+    assert found["narrow"] == published("test")["narrow"]
+    assert found["starved"] == published("test")["starved"]
     error = standard_error((500, 500, 3), measured[500, 500, 3], "kl", found)
     assert error == pytest.approx(found["wide"].kl / math.sqrt(3))
 
@@ -107,9 +113,10 @@ def test_flip_probability_by_phase():
 
 
 def test_a_network_off_the_path_is_judged_from_its_own_measurement():
-    expected = normal_cdf(-0.4 / (MODERN["wide"].recon * math.sqrt(2)))
-    found = flips_alone((500, 500, 3), one(120.4, 5), SETTINGS)
-    assert found == pytest.approx(expected, abs=1e-3)
+    noise = published("train")["wide"]
+    flip, recon, kl = alone((500, 500, 3), one(120.4, 5), SETTINGS)
+    assert flip == pytest.approx(normal_cdf(-0.4 / (noise.recon * math.sqrt(2))), abs=1e-3)
+    assert (recon, kl) == noise
 
 
 def curve(width: int) -> float:
@@ -121,7 +128,7 @@ def test_the_fit_finds_the_smooth_curve_and_not_the_lucky_measurement():
     widths = [253, 315, 330, 334, 336, 338, 346, 377, 500]
     measured = {(w, 6, 3): one(curve(w) + 0.5 * rng.standard_normal(), 8.7) for w in widths}
     measured[337, 6, 3] = one(curve(337) - 1.2, 8.7)  # lucky: good, though its mean is not
-    fit = Fit(measured, dict.fromkeys(MODERN, Noise(0.5, 0.1)))
+    fit = Fit(measured, dict.fromkeys(FAMILIES, Noise(0.5, 0.1)))
     recon, _ = fit.predictive((337, 6, 3))
     assert recon.mean == pytest.approx(curve(337), abs=0.35)
     assert 0.5 < recon.stdev < 0.65
@@ -171,7 +178,7 @@ def test_a_redrawn_search_repeats_with_its_seed_and_without_noise_finds_the_trut
     measured |= {(500, w, 3): one(curve(500) + (400 - w) / 50, 9.0) for w in (3, 200, 300, 500)}
     measured |= {(500, 500, w): one(curve(500) + 20 * (3 - w), 9.0) for w in (1, 2)}
     measured |= {(500, 3): one(130.0, 7.0)}
-    fit = Fit(measured, dict.fromkeys(MODERN, Noise(1e-3, 1e-3)))
+    fit = Fit(measured, dict.fromkeys(FAMILIES, Noise(1e-3, 1e-3)))
     first, second = (answer_distribution(SETTINGS, fit, repeats=20, seed=3) for _ in range(2))
     assert first == second
     _, end = follow(SETTINGS, fit.redrawn(np.random.default_rng(0), SETTINGS, 1))

@@ -18,11 +18,11 @@ import pandas as pd
 
 from vaelab.original.claims.judgement import Estimate, NotComparable, NotEvaluated, Verdict
 from vaelab.original.smoothing import MNIST_EPOCH, Curve
-from vaelab.original.spread import EXACT, Spreads, family, measured, scale, table
 from vaelab.results.reader import PROBE, Results, grouped
 from vaelab.results.records import Decisions, Measures, Metrics, Reference, Split
 from vaelab.search.algorithm import Architecture, architecture_of, brackets
 from vaelab.search.smooth import OWN_DF
+from vaelab.search.spread import EXACT, Spreads, family, measured, scale, table
 from vaelab.settings.spec import MODEL_PARTS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json

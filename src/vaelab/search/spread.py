@@ -2,26 +2,28 @@
 
 `measured` pools them from records: from several seeds of a network, and for a family without
 such, from the scatter of networks that differ in one width only around a line in its logarithm.
-The package's own table holds what `modern`'s records give (`vaelab spread` computes it anew), and
-a few assumed values where nothing is on record. It serves presets with one seed.
+The package's own table, spread.csv, holds what `modern`'s records give (`vaelab spread` computes
+it anew), and a few assumed values where nothing is on record. It serves presets with one seed.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, variance
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vaelab.results.records import SPLITS, Measures, Metrics
-from vaelab.search.smooth import family as of_architecture
+from vaelab.search.algorithm import Architecture
 from vaelab.util.io import read_json
 
 # Quantities whose standard deviation is stated as a share of the mean, or of that of a coin with
@@ -32,6 +34,9 @@ LOSSES = ("recon", "kl", "neg_elbo", "objective", "mse")
 COLUMNS = ("family", "quantity", "sd", "df", "source")
 # Fewest networks for a line, and the widest range of widths over which it is one.
 LINE, RANGE = 4, 2.0
+# A hidden layer of at most so many units makes a network narrow, or starves it.
+NARROW, STARVED = 32, 5
+DEEP = 3
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,17 @@ EXACT = {"majority_accuracy": Spread(0.0, math.inf, "")}
 Spreads = dict[tuple[str, str], Spread]
 
 
+def of_architecture(architecture: Architecture) -> str:
+    """The family of networks of the digits within which trainings scatter alike."""
+    *hidden, latent = architecture
+    if len(hidden) >= DEEP:
+        return "deep"
+    narrowest = min(hidden, default=NARROW + latent)
+    return "starved" if narrowest <= STARVED else "narrow" if narrowest <= NARROW else "wide"
+
+
 def family(spec: Mapping[str, object]) -> str:
-    """The family of networks within which trainings scatter alike."""
+    """The same of any run, from its specification."""
     hidden, dataset = spec.get("hidden"), spec.get("dataset", "mnist")
     if not isinstance(hidden, list) or not hidden:
         return str(spec.get("model"))
@@ -99,14 +113,9 @@ def measured(
             for quantity, value in numbers.items():
                 if quantity not in EXACT and not quantity.endswith(("_se", "_uniform")):
                     values[kind, quantity][name].append(value)
-    widths = {
-        name: (*seeds[0]["spec"].get("hidden", ()), seeds[0]["spec"].get("latent_dim", 0))
-        for name, seeds in runs.items()
-        if name.startswith("arch_")
-    }
     found: Spreads = {}
     for (kind, quantity), by_run in values.items():
-        spread = _over_seeds(quantity, by_run) or _around_lines(quantity, by_run, widths)
+        spread = _over_seeds(quantity, by_run) or _around_lines(quantity, by_run, runs)
         if spread is not None:
             found[kind, quantity] = spread
     return found
@@ -122,32 +131,63 @@ def _over_seeds(quantity: str, by_run: Mapping[str, Sequence[float]]) -> Spread 
     return Spread(sd, df, f"seeds of {len(several)} network{'s' if len(several) > 1 else ''}")
 
 
+class Line(NamedTuple):
+    """A straight line through losses against the logarithm of a width, by least squares.
+
+    Attributes:
+        centre: mean logarithm of the widths.
+        mean: the line there.
+        slope: per unit of the logarithm.
+        square: sum of the squared distances of the logarithms from `centre`.
+        residual: sum of the squared distances of the losses from the line.
+        df: degrees of freedom of these.
+    """
+
+    centre: float
+    mean: float
+    slope: float
+    square: float
+    residual: float
+    df: int
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[int, float]]) -> Line:
+        """Through widths and losses, of two widths at least."""
+        x, y = np.log([width for width, _ in points]), np.array([loss for _, loss in points])
+        centre, mean = float(x.mean()), float(y.mean())
+        square = float(np.square(x - centre).sum())
+        slope = float((x - centre) @ (y - mean)) / square
+        residual = float(np.square(y - mean - slope * (x - centre)).sum())
+        return cls(centre, mean, slope, square, residual, len(x) - 2)
+
+
+def layers(architecture: Architecture) -> Iterator[tuple[Architecture, int]]:
+    """For each hidden layer the widths of the others, with 0 in its place, and its own width."""
+    for i, width in enumerate(architecture[:-1]):
+        yield (*architecture[:i], 0, *architecture[i + 1 :]), width
+
+
 def _around_lines(
     quantity: str,
     by_run: Mapping[str, Sequence[float]],
-    widths: Mapping[str, tuple[int, ...]],
+    runs: Mapping[str, Sequence[Metrics]],
 ) -> Spread | None:
     """Residuals of lines through networks that differ in one layer, by at most a factor of 2."""
+    groups: dict[tuple[str, Architecture], list[tuple[int, float]]] = defaultdict(list)
+    for name, values in by_run.items():
+        spec: dict[str, Any] = dict(runs[name][0]["spec"])
+        hidden, latent = spec.pop("hidden", ()), spec.get("latent_dim", 0)
+        for others, width in layers((*hidden, latent)):
+            groups[json.dumps(spec), others].append((width, fmean(values)))
     squares = df = count = 0.0
-    depth = max((len(w) for w in widths.values()), default=0)
-    for layer in range(depth):
-        groups: dict[tuple[int, ...], list[tuple[int, float]]] = defaultdict(list)
-        for name, values in by_run.items():
-            width = widths.get(name, ())
-            if len(width) - 1 > layer:
-                rest = (*width[:layer], 0, *width[layer + 1 :])
-                groups[rest].append((width[layer], fmean(values)))
-        for points in groups.values():
-            largest = max(width for width, _ in points)
-            near = [(w, v) for w, v in points if w * RANGE >= largest]
-            if len(near) < LINE:
-                continue
-            x, y = np.log([w for w, _ in near]), np.array([v for _, v in near])
-            y = y / scale(quantity, float(y.mean()))
-            residual = y - np.polyval(np.polyfit(x, y, 1), x)
-            squares += float(residual @ residual)
-            df += len(near) - 2
-            count += len(near)
+    for points in groups.values():
+        near = [(w, v) for w, v in points if w * RANGE >= max(points)[0]]
+        if len(near) < LINE:
+            continue
+        line = Line.through(near)
+        squares += line.residual / scale(quantity, line.mean) ** 2
+        df += line.df
+        count += len(near)
     if not df:
         return None
     return Spread(math.sqrt(squares / df), df, f"scatter of {count:.0f} neighbouring networks")
@@ -156,7 +196,7 @@ def _around_lines(
 @cache
 def table() -> Spreads:
     """The package's table: what `modern` gives, and assumed values, named so."""
-    with (files("vaelab.original") / "data" / "spread.csv").open(encoding="utf-8") as stream:
+    with (files("vaelab.search") / "spread.csv").open(encoding="utf-8") as stream:
         return {
             (row["family"], row["quantity"]): Spread(
                 float(row["sd"]), float(row["df"]), row["source"]

@@ -23,6 +23,7 @@ from vaelab.output.tables import (
 )
 from vaelab.results.reader import Results, grouped
 from vaelab.search.algorithm import run_name
+from vaelab.search.smooth import published
 from vaelab.settings.config import SearchSettings
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import write_csv, write_json
@@ -218,8 +219,9 @@ def test_table_2_gives_the_noise_of_each_verdict(tmp_path: Path) -> None:
         write_run(folder, "arch_500_251_3", seed, train=losses(recon, 5.0))
     frame = table_2(Results(folder, alias(CATALOGUE["table_2"].runs, (0, 1))))
     on_the_edge = row(frame, "arch_500_251_3")
-    assert on_the_edge["recon_se"] == pytest.approx(0.2 / np.sqrt(2))
-    assert on_the_edge["kl_se"] == pytest.approx(0.02 / np.sqrt(2))
+    noise = published("train")["wide"]
+    assert on_the_edge["recon_se"] == pytest.approx(noise.recon / np.sqrt(2))
+    assert on_the_edge["kl_se"] == pytest.approx(noise.kl / np.sqrt(2))
     assert on_the_edge["flip_probability"] == pytest.approx(0.5, abs=1e-3)
     assert row(frame, "arch_500_376_3")["flip_probability"] == 0.0
 

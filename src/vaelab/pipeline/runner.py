@@ -207,6 +207,7 @@ def _train_and_store(
             "device": compute.device.type,
             "precision": compute.precision,
             **({"left_out": compute.left_out} if compute.left_out else {}),
+            **({"moves": result.moves} if result.moves else {}),
             "threads": threads,
             "samples": run.spec.budget.samples,
             "train_seconds": round(result.seconds, 3),

@@ -52,9 +52,10 @@ class RunFiles:
         return self.folder / "states" / f"{self.run_id}.{kind}.safetensors"
 
     def shorter(self, kind: str) -> list[Path]:
-        """Kept states of the run, of this and other presets."""
-        kept = self.kept(kind)
-        return sorted(self.folder.parent.glob(f"*/{kept.parent.name}/{kept.name}"))
+        """Kept states of the run, of this and other presets; first those of one kind of device."""
+        kept, any_kind = self.kept(kind), self.kept("*")
+        found = self.folder.parent.glob(f"*/{any_kind.parent.name}/{any_kind.name}")
+        return sorted(found, key=lambda path: (path.name != kept.name, path))
 
     def text(self, name: str) -> Path:
         """A file of results/<preset>/runs/<run>."""

@@ -98,6 +98,14 @@ class GitState(TypedDict):
     dirty: bool | None
 
 
+class Move(TypedDict):
+    """At how many samples a training went on from a state of another device or precision."""
+
+    samples: int
+    device: str
+    precision: str
+
+
 class Provenance(TypedDict):
     """provenance.json of a run. Seconds are the training's own, the wall clock's, the cores'."""
 
@@ -113,6 +121,7 @@ class Provenance(TypedDict):
     device: str
     precision: str
     left_out: NotRequired[str]
+    moves: NotRequired[list[Move]]
     threads: int
     samples: int
     train_seconds: float

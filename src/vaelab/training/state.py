@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vaelab.results.records import Move
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import atomic_path
 
@@ -68,11 +69,13 @@ class Identity(NamedTuple):
     precision: str
     device: str
 
-    def fits(self, found: Identity, *, shorter: bool) -> bool:
-        """Whether a state of identity `found` is of this training, or its beginning."""
-        begun = shorter and self.lineage is not None and found.lineage == self.lineage
-        same_device = (found.precision, found.device) == (self.precision, self.device)
-        return same_device and (begun or found.fingerprint == self.fingerprint)
+    def continues(self, found: Identity) -> bool:
+        """Whether a state of identity `found` is a beginning of this training, on any device."""
+        return self.lineage is not None and found.lineage == self.lineage
+
+    def same_place(self, found: Identity) -> bool:
+        """Whether a state of identity `found` was made on such a device, in this precision."""
+        return (found.precision, found.device) == (self.precision, self.device)
 
 
 @dataclass
@@ -88,6 +91,8 @@ class Progress:
         core_seconds: processor time.
         history: one row per recorded point.
         snapshot_samples: images seen at each snapshot.
+        moves: at how many samples the training went on from a state of which other device and
+            precision: from there its random numbers are others than those of one device alone.
     """
 
     seen: int = 0
@@ -98,6 +103,7 @@ class Progress:
     core_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     snapshot_samples: list[int] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
 
 
 def save_state(
@@ -107,21 +113,12 @@ def save_state(
     save_tensors(path, tensors, {**identity._asdict(), **vars(progress)})
 
 
-def load_state(
-    path: Path, identity: Identity, *, shorter: bool = False
-) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Read a state; None if it is of another training, precision or device.
-
-    Args:
-        path: the state.
-        identity: of the training that is to go on.
-        shorter: take the state of the same training with a smaller budget, too.
+def load_state(path: Path) -> tuple[Identity, Progress, dict[str, Tensor]]:
+    """Read a state.
 
     Raises:
         VaelabError: the file is damaged.
     """
     tensors, metadata = load_tensors(path)
-    found = Identity(*(metadata.pop(key, None) for key in Identity._fields))
-    if not identity.fits(found, shorter=shorter):
-        return None
-    return Progress(**metadata), tensors
+    identity = Identity(*(metadata.pop(key, None) for key in Identity._fields))
+    return identity, Progress(**metadata), tensors

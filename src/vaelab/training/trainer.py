@@ -23,6 +23,7 @@ from torch.nn.utils import parameters_to_vector
 
 from vaelab.data import Dataset
 from vaelab.models.families import build
+from vaelab.results.records import Move
 from vaelab.settings.spec import RunSpec, fingerprint, lineage
 from vaelab.training.device import Compute
 from vaelab.training.fast.flat import FlatParameters
@@ -59,6 +60,7 @@ class TrainingResult:
         history: one row per recorded point.
         snapshots: stacked flat weights (snapshots, P), or None.
         snapshot_samples: samples seen at each snapshot.
+        moves: where it went on from a state of another device or precision.
         seconds: wall-clock spent training, over all resumed parts.
         core_seconds: processor time, likewise.
     """
@@ -67,6 +69,7 @@ class TrainingResult:
     history: list[dict[str, float]]
     snapshots: Tensor | None
     snapshot_samples: list[int]
+    moves: list[Move]
     seconds: float
     core_seconds: float
 
@@ -201,6 +204,7 @@ class Trainer:
             history=progress.history,
             snapshots=torch.stack(self.snapshots) if self.snapshots else None,
             snapshot_samples=progress.snapshot_samples,
+            moves=progress.moves,
             seconds=progress.seconds,
             core_seconds=progress.core_seconds,
         )
@@ -367,19 +371,30 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything the rest of the training depends on."""
-        tensors = self._tensors() | {"noise": self.noise.get_state()}
+        tensors = {
+            name: self.flat.packed(tensor) if tensor.shape == self.flat.master.shape else tensor
+            for name, tensor in self._tensors().items()
+        } | {"noise": self.noise.get_state()}
         if self.snapshots:
             tensors["snapshots"] = torch.stack(self.snapshots)
         save_state(path, self.identity, self.progress, tensors)
 
     def load(self, path: Path, *, shorter: bool = False) -> bool:
-        """Restore a state if it is of this training (`shorter`: and further along than it is)."""
-        found = load_state(path, self.identity, shorter=shorter)
-        if found is None:
-            return False
-        progress, tensors = found
-        not_further = shorter and progress.seen <= self.progress.seen
-        if not_further or progress.seen > self.spec.budget.samples:
+        """Restore a state of this training.
+
+        Args:
+            path: the state.
+            shorter: take one of the same training with a smaller budget, too, from any device,
+                if it is further along than this training.
+        """
+        found, progress, tensors = load_state(path)
+        ours = self.identity
+        same_place = ours.same_place(found)
+        if shorter:
+            fits = ours.continues(found) and progress.seen > self.progress.seen
+        else:
+            fits = same_place and found.fingerprint == ours.fingerprint
+        if not fits or progress.seen > self.spec.budget.samples:
             return False
         # A shorter training also records its own last step, which may be no point of this grid.
         before = [0.0, *(row["samples"] for row in progress.history)]
@@ -392,9 +407,19 @@ class Trainer:
         self.progress = progress
         with torch.no_grad():
             for name, tensor in self._tensors().items():
-                tensor.copy_(tensors[name])
+                if tensor.shape == self.flat.master.shape:
+                    self.flat.unpack(tensors[name], tensor)
+                else:
+                    tensor.copy_(tensors[name])
         self.flat.publish()
-        self.noise.set_state(tensors["noise"])
+        if same_place:
+            self.noise.set_state(tensors["noise"])
+        else:
+            # Another device's generator cannot go on here.
+            progress.moves.append(
+                {"samples": progress.seen, "device": found.device, "precision": found.precision}
+            )
+            self.noise.manual_seed(stream_seed(self.seed, NOISE, progress.seen))
         self.snapshots = list(tensors["snapshots"]) if "snapshots" in tensors else []
         self.order = self._shuffle(progress.epoch)
         return True

@@ -30,7 +30,8 @@ from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, configure_process
 from vaelab.training.fast import flat as flat_module
 from vaelab.training.fast.flat import FlatParameters
-from vaelab.training.trainer import TrainingResult
+from vaelab.training.state import load_tensors
+from vaelab.training.trainer import Trainer, TrainingResult
 
 __all__ = ["pretended_gpu", "recorded_graphs"]
 
@@ -211,6 +212,40 @@ def test_training_goes_on_where_it_was(
     found = training(log=lines.append)
     assert "resumed at" in lines[0]
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [("adagrad", FP32, ON_GPU), ("mcem", ON_GPU, FP32), ("adagrad", BF16, FP32)],
+)
+def test_a_longer_training_goes_on_elsewhere(
+    name: str,
+    first: Compute,
+    then: Compute,
+    tmp_path: Path,
+    pretended_gpu: PretendedGpu,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the weights and moments it had, other gaps between them, and other noise from there."""
+    monkeypatch.setattr(flat_module, "GPU_ALIGNMENT", 64)
+    spec, kept = SPECS[name].changed(schedule="constant"), tmp_path / "kept"
+    short = spec.changed(**{"samples": 128})
+    before = train("a", short, 0, IMAGES["mnist"], first, resume=tmp_path / "r", keep=kept)
+    trainer = Trainer("a", spec, 0, IMAGES["mnist"], then)
+    assert trainer.load(kept, shorter=True)
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value.cpu(), before.state[key]), key
+    trainer.save(tmp_path / "again")
+    tensors, again = (load_tensors(path)[0] for path in (kept, tmp_path / "again"))
+    assert not torch.equal(tensors.pop("noise"), again.pop("noise"))
+    assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
+    result = train("a", spec, 0, IMAGES["mnist"], then, resume=tmp_path / "r", shorter=[kept])
+    assert result.moves == [
+        {"samples": 128, "device": first.device.type, "precision": first.precision}
+    ]
+    assert [row["samples"] for row in result.history][-1] == 256
+    # A training that was interrupted starts anew there.
+    assert not Trainer("a", short, 0, IMAGES["mnist"], then).load(kept)
 
 
 # --- The pretence itself --------------------------------------------------------------------

@@ -73,6 +73,17 @@ class FlatParameters:
             )
         }
 
+    def packed(self, flat: Tensor) -> Tensor:
+        """A buffer like the master without its gaps, the same on every device."""
+        return torch.cat([view.flatten() for view in self._views(flat).values()])
+
+    def unpack(self, packed: Tensor, flat: Tensor) -> None:
+        """Write what `packed` made into a buffer like the master."""
+        views = self._views(flat)
+        parts = packed.split([view.numel() for view in views.values()])
+        for view, part in zip(views.values(), parts, strict=True):
+            view.copy_(part.view_as(view))
+
     def first_layer(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (outputs, inputs) and bias (outputs,) of a VAE's first layers, stacked.
 

@@ -24,8 +24,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NPY_MAGIC = b"\x93NUMPY"
 
 
-class FormatError(Exception):
-    """A container that does not hold what it should; the text is the reason."""
+class Unusable(Exception):
+    """What a source or a folder has is missing, damaged or another thing; the text says which."""
 
 
 class Arrays(NamedTuple):
@@ -41,7 +41,7 @@ class Reader(ABC):
     """How the files of a dataset are unpacked, kept and read."""
 
     def unpack(self, container: bytes) -> bytes:
-        """Content of what a source serves or a folder keeps; `FormatError` if it is damaged."""
+        """Content of what a source serves or a folder keeps; `Unusable` if it is damaged."""
         return container
 
     def pack(self, content: bytes) -> bytes:
@@ -65,10 +65,8 @@ def decompressed(container: bytes) -> bytes:
     way.
 
     Raises:
-        FormatError: empty, truncated, damaged or too large.
+        Unusable: truncated, damaged or too large.
     """
-    if not container:
-        raise FormatError("empty file")
     if not container.startswith(_GZIP_MAGIC):
         return container
     try:
@@ -76,11 +74,11 @@ def decompressed(container: bytes) -> bytes:
             # Reading past the limit also reaches the trailer, where the checksum is verified.
             content = stream.read(SIZE_LIMIT + 1)
     except EOFError as error:
-        raise FormatError(f"truncated gzip ({len(container)} bytes)") from error
+        raise Unusable(f"truncated gzip ({len(container)} bytes)") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise FormatError(f"damaged gzip ({error})") from error
+        raise Unusable(f"damaged gzip ({error})") from error
     if len(content) > SIZE_LIMIT:
-        raise FormatError(f"unpacks to more than {SIZE_LIMIT} bytes")
+        raise Unusable(f"unpacks to more than {SIZE_LIMIT} bytes")
     return content
 
 
@@ -129,11 +127,10 @@ class FrameReader(Reader):
 
     def unpack(self, container: bytes) -> bytes:
         """The pixels of a MATLAB or .npy file, gzipped or not."""
-        data = decompressed(container)
-        frames = self._read_npy(data) if data.startswith(_NPY_MAGIC) else self._read_mat(data)
+        frames = self._read(decompressed(container))
         expected = (self.frames, self.pixels)
         if frames.shape != expected or frames.dtype != np.uint8:
-            raise FormatError(
+            raise Unusable(
                 f"images of shape {frames.shape} and type {frames.dtype}, expected {expected} and "
                 "uint8"
             )
@@ -167,21 +164,18 @@ class FrameReader(Reader):
     def _frames(self, content: bytes) -> np.ndarray:
         return np.frombuffer(content, dtype=np.uint8).reshape(self.frames, self.pixels).copy()
 
-    def _read_npy(self, data: bytes) -> np.ndarray[Any, Any]:
+    def _read(self, data: bytes) -> np.ndarray[Any, Any]:
+        stream = io.BytesIO(data)
         try:
-            array: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise FormatError(f"truncated or damaged .npy file ({error})") from error
-        return array
+            if data.startswith(_NPY_MAGIC):
+                frames: np.ndarray[Any, Any] = np.load(stream, allow_pickle=False)
+            else:
+                # Imported here: it is slow, and needed once in the life of a data folder.
+                from scipy.io import loadmat
 
-    def _read_mat(self, data: bytes) -> np.ndarray[Any, Any]:
-        # Imported here: scipy.io is slow to import and needed once in the life of a data folder.
-        from scipy.io import loadmat
-
-        try:
-            frames: np.ndarray[Any, Any] = loadmat(io.BytesIO(data))[self.variable].T
+                frames = loadmat(stream)[self.variable].T
         except KeyError as error:
-            raise FormatError(f"MATLAB file without an array {self.variable}") from error
-        except Exception as error:  # scipy's readers raise nearly anything on damaged bytes
-            raise FormatError(f"truncated, damaged or not a MATLAB file ({error})") from error
+            raise Unusable(f"MATLAB file without an array {self.variable}") from error
+        except Exception as error:  # these readers raise nearly anything on damaged bytes
+            raise Unusable(f"truncated, damaged or neither MATLAB nor .npy ({error})") from error
         return frames

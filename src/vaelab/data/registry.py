@@ -6,7 +6,7 @@ classes) and never compares a dataset's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +96,6 @@ class DatasetEntry:
         return content_sha256(lines.encode())
 
 
-Datasets = Mapping[str, DatasetEntry]
-
 DATASETS: Registry[DatasetEntry] = Registry("dataset")
 
 
@@ -112,17 +110,12 @@ def mnist_like(
 ) -> DatasetEntry:
     """The entry of a dataset in the form of MNIST: four IDX files, ten classes.
 
-    Args:
-        name: the dataset's name.
-        title: its name in captions.
-        sha256: of the files, in the order of IDX_FILES.
-        sources: as in the entry.
-        npm_package: as in the entry.
-        gzipped: whether the hashes are of the files as they are served, which are then kept so.
+    The hashes are in the order of IDX_FILES. With `gzipped` they are of the files as they are
+    served, which are then kept so.
     """
     ending = ".gz" if gzipped else ""
     files = tuple(
-        DataFile(name, file + ending, content, tuple(dict.fromkeys((f"{file}.gz", file + ending))))
+        DataFile(name, file + ending, content, (f"{file}.gz",) if gzipped else (f"{file}.gz", file))
         for file, content in zip(IDX_FILES, sha256, strict=True)
     )
     return DatasetEntry(

@@ -424,28 +424,31 @@ def test_hash_of_a_folder_is_the_one_of_dvc(pinned: Path) -> None:
 @pytest.mark.parametrize("use", [fetch_dataset, load])
 @pytest.mark.parametrize("key", ["md5", "sha256"])
 def test_content_that_is_not_the_pinned_one_is_an_error(
-    use: Callable[..., object], key: str, pinned: Path
+    use: Callable[..., object], key: str, pinned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, _ = small_mnist()
-    registry = {"mnist": dataset}
-    use("mnist", pinned, registry=registry)
+    monkeypatch.setitem(DATASETS._entries, "mnist", dataset)
+    use("mnist", pinned)
     path = pointer_path(dataset, pinned)
     pointer = yaml.safe_load(path.read_text())
     found = folder_md5(dataset, pinned) if key == "md5" else dataset.sha256
     (pointer["outs"][0] if key == "md5" else pointer["meta"])[key] = "0123abcd"
     path.write_text(yaml.safe_dump(pointer))
     with pytest.raises(VaelabError) as error:
-        use("mnist", pinned, registry=registry)
+        use("mnist", pinned)
     assert f"{path} pins the content with" in str(error.value)
     assert "0123abcd" in str(error.value)
     assert found in str(error.value)
 
 
-def test_pointer_that_cannot_be_read_is_named(pinned: Path) -> None:
+def test_pointer_that_cannot_be_read_is_named(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, _ = small_frey()
+    monkeypatch.setitem(DATASETS._entries, "frey", dataset)
     pointer_path(dataset, pinned).write_text("outs: []\n")
     with pytest.raises(VaelabError, match=r"frey\.dvc is not a pointer as vaelab writes them"):
-        load("frey", pinned, registry={"frey": dataset})
+        load("frey", pinned)
 
 
 # --- Metrics, params and plots --------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_fetch_tries_the_mirror_and_then_the_sources_of_the_configuration(
     real = "data={frey: {fallback: none}}"
     result = vaelab("fetch", "frey", "--config", places, "--config", real)
     assert result.exit_code == 2
-    mirrored, _, hosted, _ = result.stdout.splitlines()
+    mirrored, _, hosted = result.stdout.splitlines()
     assert mirrored.startswith(f"frey: {mirror}/frey/frey_rawface.mat: ")
     assert hosted.startswith(f"frey: {source}frey_rawface.mat: ")
     assert "no source gave good data" in result.stderr

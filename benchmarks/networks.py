@@ -46,6 +46,9 @@ LAYERS = {
     "denormals": "flushed denormals",
 }
 
+# Denormals come late in a training, so the row without their flushing is compared with ours there.
+LATE = "late"
+
 # Packages that a way needs beyond the main set-up.
 NEEDS = {"pythae": ("pythae",)}
 
@@ -56,7 +59,7 @@ class Way:
 
     Attributes:
         network: a run of config/runs.tsv.
-        kind: "ours" or a key of `BOUNDS`, `RIVALS` or `LAYERS`.
+        kind: "ours", `LATE` or a key of `BOUNDS`, `RIVALS` or `LAYERS`.
         precision: "bf16" or "fp32"; the published loops know only the latter.
     """
 
@@ -105,7 +108,7 @@ def ways_to_time(
     ways = [Way(COMPARED, kind, p) for p in precisions[1:] for kind in ("ours", *BOUNDS)]
     # The compiled step exists for bf16 alone.
     layers = [kind for kind in LAYERS if fast == "bf16" or kind != "stepwise"]
-    ways += [Way(COMPARED, kind, fast) for kind in layers]
+    ways += [Way(COMPARED, kind, fast) for kind in (*layers, LATE)]
     for network, spec in specs.items():
         ways += [Way(network, kind, fast) for kind in ("ours", *BOUNDS)]
         known = [kind for kind in rivals if knows(kind, spec)]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 
-from benchmarks.networks import RIVALS, Way, layers
+from benchmarks.networks import LATE, RIVALS, Way, layers
 from vaelab.data import Dataset, load
 from vaelab.data.registry import DATASETS
 from vaelab.data.vision import vision_datasets
@@ -107,9 +107,10 @@ def _ours(kind: str, spec: RunSpec, dataset: Dataset, dtype: torch.dtype) -> Run
             trainer.check_finite()
 
     run = _repeated(step, spec.recipe.batch_size)
+    if kind in ("denormals", LATE):
+        run(DENORMAL)
     if kind != "denormals":
         return run
-    run(DENORMAL)
 
     def both(samples: int) -> float:
         torch.set_flush_denormal(False)

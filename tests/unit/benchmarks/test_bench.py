@@ -275,6 +275,8 @@ def test_tables_from_made_up_timings() -> None:
         Way("vae", "tuned", "bf16"): [15_000.0, 14_000.0],
         Way("vae", "report", "fp32"): [5_000.0, 7_000.0],
         Way("vae", "parted", "bf16"): [25_000.0, 28_000.0],
+        Way("vae", "late", "bf16"): [27_000.0, 27_000.0],
+        Way("vae", "denormals", "bf16"): [18_000.0, 18_000.0],
         Way("vqvae", "ours", "bf16"): [1_000.0, 1_000.0],
         Way("vqvae", "tuned", "bf16"): [800.0, 1_000.0],
     }
@@ -287,8 +289,9 @@ def test_tables_from_made_up_timings() -> None:
     assert "| vaelab | 29 000 |  |  |  | 1 000 |" in lines
     compiled = "| tuned PyTorch with torch.compile | 22 500 (compiled in 33 s) |  |  |  |  |"
     assert compiled in lines
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "| flat parameters | 26 500 | 1.10 |",
+        "| flushed denormals | 18 000 | 1.50 |",
         "| bf16 weights and products | 9 000 | 3.22 |",
     ]
 

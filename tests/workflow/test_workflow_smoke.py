@@ -465,13 +465,19 @@ def variable(page: str, name: str) -> Any:
     return json.JSONDecoder().raw_decode(page, start.end())[0]
 
 
-def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> None:
-    report = finished.folder / "report.zip"
-    finished.snakemake("all", "--report", str(report), *SMOKE)
+def snakemake_report(project: Project, preset: str) -> tuple[list[str], str]:
+    """Names of the files in Snakemake's report, and its page."""
+    report = project.folder / "report.zip"
+    project.snakemake("all", "--report", str(report), "--config", preset)
     with zipfile.ZipFile(report) as archive:
-        names = [Path(name).name for name in archive.namelist()]
         (page,) = [name for name in archive.namelist() if name.endswith("report.html")]
-        text = archive.read(page).decode()
+        names = [Path(name).name for name in archive.namelist()]
+        return names, archive.read(page).decode()
+
+
+def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> None:
+    names, text = snakemake_report(finished, "preset=smoke")
+    assert (ROOT / "profiles/default/report.css").read_text() in text
     wanted = [f"figure_{number:02d}.png" for number in range(1, 16)]
     wanted += ["table_1.csv", "table_2.csv", "table_3.csv", "table_3.png", "claims.csv"]
     wanted += ["likelihood.csv"]
@@ -492,6 +498,24 @@ def test_snakemake_report_holds_every_figure_and_table(finished: Project) -> Non
         *("2 Reimplementation", "3 Other models", "4 Benchmarks", "5 Minimal architecture"),
         *("6 Appendix", "Claims", "Results page"),
     ]
+
+
+def test_snakemake_report_has_a_switch_between_two_presets(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    for preset in ("modern", "quick"):
+        shutil.copytree(ROOT / "results/modern", project.folder / "results" / preset)
+    (project.folder / "results/quick/index.html").write_text("<p>a page")
+    _, text = snakemake_report(project, "preset=quick")
+    shown, lists = variable(text, "results"), variable(text, "categories")
+    for category, names in [("4 Benchmarks", "Tables, csv"), ("2 Reimplementation", "Plots, svg")]:
+        labels = [shown[path]["labels"] for path in lists[category][names]]
+        items = {preset: set() for preset in ("modern", "quick")}
+        for label in labels:
+            items[label["preset"]].add(label["item"])
+        # Each item twice: only then does the switch have two halves.
+        assert items["modern"] == items["quick"] and len(labels) == 2 * len(items["quick"]) > 0
+    # Beside a run they are no input, as Snakemake would lock both presets.
+    assert "modern" not in project.plan("all", "--config", "preset=quick").text
 
 
 def test_forced_training_is_reused_and_a_corrupt_one_repeated(finished: Project) -> None:

@@ -79,6 +79,36 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
 ENVIRONMENT = f"../../envs/{'cuda' if PLAN.gpus_per_run else 'cpu'}.yaml"
 
 
+# For Snakemake's report: other presets' results, and what they have of this one's figures, tables
+# and claims. While jobs run these are no input, since Snakemake would lock both presets.
+OTHERS = [path.parent for path in CONFIG.judged_elsewhere]
+TWINS = []
+OTHER_CAPTION = workflow.current_basedir.join("../report/other.rst")
+
+
+def in_report(path, item, caption, category, group=None, others=OTHERS):
+    """An output that is updated and shown in Snakemake's report, beside its twins.
+
+    The report makes a switch of a label with two values, each of half of a list, if no other label
+    of the list has two: of the preset where twins are, else of the format.
+    """
+    form = Path(path).suffix[1:]
+    labels = {"item": item, "format": form}
+    if OTHERS:
+        labels = {"item": item, "preset": CONFIG.preset}
+        group = group and f"{group}, {form}"
+    for twin in [folder / path for folder in others if (folder / path).is_file()]:
+        theirs = {**labels, "preset": twin.relative_to(CONFIG.folder.parent).parts[0]}
+        TWINS.append(report(str(twin), OTHER_CAPTION, category, group, theirs))
+    return report(
+        update(f"{RESULTS}/{path}"),
+        caption=f"../report/{caption}.rst",
+        category=category,
+        subcategory=group,
+        labels=labels,
+    )
+
+
 wildcard_constraints:
     run=r"[a-z][a-z0-9_]*-s\d+",
     step=r"\d+",

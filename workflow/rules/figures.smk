@@ -7,18 +7,18 @@ REPORT_FILES = []
 
 for item in CATALOGUE.values():
     target, kind = item.target, item.kind
+    caption = "extension" if item.extension else target
     files = {
         form: (
             update(f"{RESULTS}/{path}")
             if form == "md"
-            else report(
-                update(f"{RESULTS}/{path}"),
-                caption=f"../report/{'extension' if item.extension else target}.rst",
-                category=item.category,
-                # Snakemake's report makes a switch of a label with two values, each of half of a
-                # list: of the formats, where nothing but the formats differs.
-                subcategory=f"{item.group}s",
-                labels={"item": f"{item.label}: {item.title}", "format": form},
+            else in_report(
+                path,
+                f"{item.label}: {item.title}",
+                caption,
+                item.category,
+                f"{item.group}s",
+                others=[] if item.apart else OTHERS,
             )
         )
         for form, path in item.files.items()

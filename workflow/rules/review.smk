@@ -9,12 +9,7 @@ rule claims:
         rules.measures.output,
         rules.search.output,
     output:
-        csv=report(
-            update(f"{RESULTS}/claims.csv"),
-            caption="../report/claims.rst",
-            category="Claims",
-            labels={"item": "Claims", "format": "csv"},
-        ),
+        csv=in_report("claims.csv", "Claims", "claims", "Claims"),
         md=update(f"{RESULTS}/claims.md"),
     log:
         f"{RESULTS}/logs/claims.log",
@@ -48,12 +43,7 @@ rule page:
         REPORT_FILES,
         PLAN.weights(PLAN.ids_of("figure_13")),
     output:
-        report(
-            update(f"{RESULTS}/index.html"),
-            caption="../report/index.rst",
-            category="Results page",
-            labels={"item": "Results page", "format": "html"},
-        ),
+        in_report("index.html", "Results page", "index", "Results page"),
     log:
         f"{RESULTS}/logs/page.log",
     benchmark:

@@ -166,4 +166,5 @@ def _presets(results: str | Path | None) -> list[str]:
 
 
 def _none(what: str, known: Iterable[str]) -> str:
-    return f"there are no {what}; there are: {', '.join(known) or 'none'}"
+    there = ", ".join(known) or "none here and none where vaelab was installed from; give a file"
+    return f"there are no {what}; there are: {there}"

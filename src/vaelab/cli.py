@@ -476,7 +476,7 @@ def bench(arguments: Sequence[str]) -> None:
 @main.command()
 @click.option("--write", is_flag=True, help="Write the files.")
 def schema(write: bool) -> None:
-    """Check the files that repeat the settings: the JSON schemas and config/README.md.
+    """Check the files that repeat the settings: the JSON schema and config/README.md.
 
     They are generated from the models in the code; --write brings them up to date.
     """

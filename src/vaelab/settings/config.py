@@ -2,7 +2,7 @@
 
 Layers, later ones win: `config/config.yaml`, `config/presets/<preset>.yaml`, files given with
 `--configfile`, values given with `--config`. The models below are the single definition of
-every key; `workflow/schemas/*.json` are generated from them (`vaelab schema`).
+every key; `workflow/schemas/config.schema.json` is generated from them (`vaelab schema`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""JSON schemas and reference tables of the configuration, generated from its pydantic models.
+"""JSON schema and reference tables of the configuration, generated from its pydantic models.
 
 The models of settings.config and settings.spec are the single definition of every setting and
-every column. What is generated here repeats them for people and for other tools: the schemas
-in workflow/schemas, and the tables between the markers of config/README.md, whose other text
+every column. What is generated here repeats them for people and for editors: the schema in
+workflow/schemas, and the tables between the markers of config/README.md, whose other text
 is written by hand. A test holds the files to the models.
 """
 
@@ -26,15 +26,10 @@ from vaelab.util.io import atomic_write
 Schema = dict[str, Any]
 
 CONFIG_SCHEMA = Path("workflow/schemas/config.schema.json")
-RUN_ROW_SCHEMA = Path("workflow/schemas/run_row.schema.json")
 REFERENCE = Path("config/README.md")
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Columns whose cells hold several values: what joins them, and what one looks like.
-JOINED = {
-    "hidden": ("-", r"[1-9][0-9]*"),
-}
 # What the keys of a mapping stand for.
 MAPPING_KEYS = {"sources": "<dataset>", "own": "<dataset>", "groups": "<group>", "runs": "<run>"}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -51,31 +46,6 @@ def config_schema() -> Schema:
     """The schema of the configuration, and of every layer of it: no key is required."""
     schema = Config.model_json_schema(schema_generator=_WithoutTitles)
     return {"$schema": DIALECT, **schema, "title": "Configuration of vaelab, or one layer of it"}
-
-
-def run_row_schema() -> Schema:
-    """The schema of a row of config/runs.tsv, empty cells left out.
-
-    Cells are numbers or text. Rules that join several columns are not in it; `vaelab.settings.spec`
-    checks them when the table is read.
-    """
-    row = RunRow.model_json_schema(schema_generator=_WithoutTitles)
-    fields = row["properties"] | _spec_fields()
-    required = {"run", "group"} | {
-        name for name, field in flat_fields().items() if field.is_required()
-    }
-    # Not every family has these; those that have them ask for them when the table is read.
-    required -= {name for part in MODEL_PARTS.values() for name in part.absent}
-    columns = (*ROW_COLUMNS, *SPEC_COLUMNS)
-    return {
-        "$schema": DIALECT,
-        "title": "Row of config/runs.tsv",
-        "description": row["description"],
-        "type": "object",
-        "properties": {name: _cell(name, fields[name]) for name in columns},
-        "required": [name for name in columns if name in required],
-        "additionalProperties": False,
-    }
 
 
 def _spec_fields() -> Schema:
@@ -109,14 +79,15 @@ def documents(root: Path = Path()) -> dict[Path, str]:
     Raises:
         VaelabError: config/README.md is missing, or one of its markers is.
     """
-    config, row = config_schema(), run_row_schema()
+    config = config_schema()
     try:
         reference = (root / REFERENCE).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise VaelabError(f"{REFERENCE} does not exist") from error
     reference = _between_markers(reference, "settings", _settings(config))
-    reference = _between_markers(reference, "columns", _columns(row))
-    return {CONFIG_SCHEMA: _json(config), RUN_ROW_SCHEMA: _json(row), REFERENCE: reference}
+    reference = _between_markers(reference, "columns", _columns())
+    schema = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    return {CONFIG_SCHEMA: schema, REFERENCE: reference}
 
 
 def outdated(root: Path = Path()) -> dict[Path, str]:
@@ -137,24 +108,9 @@ def write_documents(root: Path = Path()) -> list[Path]:
     return list(changed)
 
 
-def _cell(name: str, field: Schema) -> Schema:
-    """The schema of a table cell from that of the field it fills."""
-    description = {"description": field["description"]}
-    if name in JOINED:
-        separator, item = JOINED[name]
-        return {"type": "string", "pattern": f"^{item}({separator}{item})*$"} | description
-    default = {} if field.get("default") is None else {"default": field["default"]}
-    (value,) = _alternatives(field)
-    return value | default | description
-
-
 def _alternatives(field: Schema) -> list[Schema]:
     """What a field may be, besides empty."""
     return [part for part in field.get("anyOf", [field]) if part.get("type") != "null"]
-
-
-def _json(schema: Schema) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _between_markers(text: str, name: str, content: str) -> str:
@@ -216,13 +172,21 @@ def _settings_table(schema: Schema, section: Schema, prefix: str) -> str:
     return _table("key", rows)
 
 
-def _columns(schema: Schema) -> str:
+def _columns() -> str:
     """The reference of the columns of config/runs.tsv."""
+    row = RunRow.model_json_schema(schema_generator=_WithoutTitles)
+    fields = row["properties"] | _spec_fields()
+    flat = flat_fields()
+    required = {"run", "group"} | {name for name, field in flat.items() if field.is_required()}
+    # Not every family has these; those that have them ask for them when the table is read.
+    required -= {name for part in MODEL_PARTS.values() for name in part.absent}
     rows = []
-    for name, cell in schema["properties"].items():
-        allowed = f"values joined by `{JOINED[name][0]}`" if name in JOINED else _allowed(cell)
-        default = "required" if name in schema["required"] else _default(cell)
-        rows.append((f"`{name}`", allowed, default, cell["description"]))
+    for name in (*ROW_COLUMNS, *SPEC_COLUMNS):
+        field = fields[name]
+        (cell,) = _alternatives(field)
+        allowed = "values joined by `-`" if cell["type"] == "array" else _allowed(cell)
+        default = "required" if name in required else _default(field)
+        rows.append((f"`{name}`", allowed, default, field["description"]))
     return _table("column", rows)
 
 
@@ -264,6 +228,6 @@ def _kind(field: Schema) -> str:
 
 def _default(field: Schema) -> str:
     value = field.get("default")
-    if value in (None, [], {}):
+    if value in (None, [], (), {}):
         return "empty"
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"

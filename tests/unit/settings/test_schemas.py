@@ -1,13 +1,11 @@
-"""JSON schemas and config/README.md: they say what the models say, and all of it."""
+"""The JSON schema and config/README.md: they say what the models say, and all of it."""
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,21 +17,18 @@ from pydantic import BaseModel
 
 from vaelab.cli import main
 from vaelab.settings.config import CONFIG_FILE, PRESET_FOLDER, Config, validate
-from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow, read_rows
+from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, RunRow
 from vaelab.settings.schema import (
     CONFIG_SCHEMA,
     DIALECT,
     REFERENCE,
-    RUN_ROW_SCHEMA,
     config_schema,
     documents,
-    run_row_schema,
 )
 from vaelab.settings.spec import flat_fields
 from vaelab.util.errors import VaelabError
 from workflow_project import PRESETS, ROOT
 
-TABLE = ROOT / "config" / "runs.tsv"
 LAYERS = [ROOT / "config/config.yaml", *(ROOT / f"config/presets/{name}.yaml" for name in PRESETS)]
 GUIDES = [ROOT / "README.md", ROOT / REFERENCE, *sorted((ROOT / "docs").glob("*.md"))]
 # Settings after --config, quoted or not.
@@ -41,23 +36,6 @@ CONFIG_OPTION = re.compile(r"--config((?: +(?:'[a-z_]+=[^']+'|[a-z_]+=[^\s`']+))
 YAML_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 CONFIG = Draft202012Validator(config_schema())
-ROW = Draft202012Validator(run_row_schema())
-
-
-def table_rows() -> list[dict[str, str]]:
-    """The rows of config/runs.tsv as text, empty cells left out."""
-    with open(TABLE, encoding="utf-8", newline="") as stream:
-        records = list(csv.DictReader(stream, delimiter="\t"))
-    return [{key: cell for key, cell in record.items() if cell} for record in records]
-
-
-def typed(row: dict[str, str]) -> dict[str, Any]:
-    """Cells as the schema sees them: numbers where a column holds numbers."""
-    kinds = {key: cell.get("type") for key, cell in run_row_schema()["properties"].items()}
-    return {
-        key: float(cell) if kinds.get(key) in ("integer", "number") else cell
-        for key, cell in row.items()
-    }
 
 
 def settings(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,15 +63,14 @@ def documented(block: str) -> dict[str, tuple[str, str, str]]:
     return {name: rest for name, *rest in rows}
 
 
-@pytest.mark.parametrize("path", [CONFIG_SCHEMA, RUN_ROW_SCHEMA, REFERENCE], ids=str)
+@pytest.mark.parametrize("path", [CONFIG_SCHEMA, REFERENCE], ids=str)
 def test_committed_files_equal_the_generated_ones(path: Path) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == documents(ROOT)[path]
 
 
-@pytest.mark.parametrize("schema", [config_schema(), run_row_schema()], ids=["config", "row"])
-def test_schemas_are_draft_2020_12(schema: dict[str, Any]) -> None:
-    assert schema["$schema"] == DIALECT == Draft202012Validator.META_SCHEMA["$id"]
-    Draft202012Validator.check_schema(schema)
+def test_schema_is_draft_2020_12() -> None:
+    assert CONFIG.schema["$schema"] == DIALECT == Draft202012Validator.META_SCHEMA["$id"]
+    Draft202012Validator.check_schema(CONFIG.schema)
 
 
 @pytest.mark.parametrize("path", LAYERS, ids=lambda path: path.stem)
@@ -132,17 +109,12 @@ def test_settings_on_command_lines_in_the_guides_are_valid(guide: Path) -> None:
         ({"seeds": [0, -1]}, ["seeds", 1]),
         ({"seeds": []}, ["seeds"]),
         ({"device": "tpu"}, ["device"]),
-        ({"history": {"points": 1}}, ["history", "points"]),
-        ({"preset": "My preset"}, ["preset"]),
-        ({"data": {"frey": {"fallback": "maybe"}}}, ["data", "frey", "fallback"]),
         ({"data": {"sources": {"mnist": ["file"]}}}, ["data", "sources", "mnist", 0]),
         ({"training": {"groups": {"gan": {}}}}, ["training", "groups"]),
         (
             {"training": {"runs": {"vae": {"warmup": 1}}}},
             ["training", "runs", "vae", "warmup"],
         ),
-        ({"search": {"n_min": 3}}, ["search", "n_min"]),
-        ({"evaluation": {"images": 10}}, ["evaluation", "images"]),
     ],
 )
 def test_the_config_schema_refuses_what_the_models_refuse(
@@ -151,65 +123,6 @@ def test_the_config_schema_refuses_what_the_models_refuse(
     assert [list(error.absolute_path) for error in CONFIG.iter_errors(layer)] == [key]
     with pytest.raises(VaelabError):
         validate([("--config", layer)])
-
-
-def test_every_row_of_the_table_fits_the_schema() -> None:
-    rows = table_rows()
-    assert len(rows) == len(read_rows(TABLE)) > 50
-    for row in rows:
-        ROW.validate(typed(row))
-
-
-@pytest.mark.parametrize(
-    ("column", "cell"),
-    [
-        ("run", "Vae"),
-        ("group", "gan"),
-        ("when", "never"),
-        ("model", "gan"),
-        ("hidden", "500-0"),
-        ("hidden", "500;500"),
-        ("latent_dim", "0"),
-        ("latent_dim", "2.5"),
-        ("beta", "-1"),
-        ("learning_rate", "0"),
-        ("samples", "0"),
-        ("samples", ""),
-        ("dataset", ""),
-    ],
-)
-def test_the_row_schema_refuses_what_the_reader_refuses(
-    tmp_path: Path, column: str, cell: str
-) -> None:
-    row = next(row for row in table_rows() if row["run"] == "vae")
-    bad = {key: value for key, value in (row | {column: cell}).items() if value}
-    (error,) = ROW.iter_errors(typed(bad))
-    assert list(error.absolute_path) == ([column] if cell else [])
-
-    columns = [*ROW_COLUMNS, *SPEC_COLUMNS]
-    table = tmp_path / "runs.tsv"
-    lines = [columns, [bad.get(name, "") for name in columns]]
-    table.write_text("\n".join("\t".join(line) for line in lines) + "\n", encoding="utf-8")
-    with pytest.raises(VaelabError, match=rf"run '[Vv]ae': .*\b{column}\b"):
-        read_rows(table)
-
-
-def test_cells_with_several_values_are_those_that_the_reader_takes() -> None:
-    base = next(row for row in read_rows(TABLE) if row.run == "vae")
-
-    def read(widths: tuple[str, ...]) -> bool:
-        try:
-            base.spec.changed(hidden=widths)
-        except ValueError:
-            return False
-        return True
-
-    items = ["0", "1", "10", "500", "2.5", "x"]
-    cells = [(a,) for a in items] + list(product(items[::3], repeat=2))
-    pattern = run_row_schema()["properties"]["hidden"]["pattern"]
-    fits = {cell for cell in cells if re.search(pattern, "-".join(cell))}
-    assert fits == {cell for cell in cells if read(cell)}
-    assert 0 < len(fits) < len(cells)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -245,7 +158,7 @@ def test_every_column_is_documented_with_its_default() -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the generated files, to run the command in."""
-    for path in (CONFIG_SCHEMA, RUN_ROW_SCHEMA, REFERENCE):
+    for path in (CONFIG_SCHEMA, REFERENCE):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     monkeypatch.chdir(tmp_path)
@@ -258,18 +171,11 @@ def test_command_names_files_that_are_out_of_date_and_renews_them(project: Path)
     by_hand = "Written by hand: keep me.\n"
     reference = project / REFERENCE
     reference.write_text(by_hand + reference.read_text("utf-8").replace("`60.0`", "`5`"), "utf-8")
-    (project / RUN_ROW_SCHEMA).unlink()
 
     stale = run(main, ["schema"])
     assert stale.exit_code == 2
-    assert "workflow/schemas/run_row.schema.json, config/README.md;" in stale.output
-    assert "config.schema.json" not in stale.output
-    assert not (project / RUN_ROW_SCHEMA).exists()
-
-    assert run(main, ["schema", "--write"]).output.split() == [
-        "workflow/schemas/run_row.schema.json",
-        "config/README.md",
-    ]
+    assert "out of date: config/README.md;" in stale.output
+    assert run(main, ["schema", "--write"]).output.split() == ["config/README.md"]
     assert reference.read_text("utf-8") == by_hand + (ROOT / REFERENCE).read_text("utf-8")
     assert run(main, ["schema"]).exit_code == 0
 

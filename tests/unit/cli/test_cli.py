@@ -119,25 +119,14 @@ def test_reports_are_plain_lines_on_stdout(monkeypatch: pytest.MonkeyPatch) -> N
     assert [vaelab("metrics").stdout for _ in range(2)] == ["quick: 3 runs\n"] * 2
 
 
-def test_settings_of_one_group_add_up() -> None:
-    points, images = ("--config", "history={points: 11}"), ("--config", "history={images: 12}")
-    assert yaml.safe_load(vaelab("show", *points, *images).stdout)["history"] == {
-        "points": 11,
-        "per_decade": None,
-        "images": 12,
-    }
-
-
-def test_show_reads_files_in_order(tmp_path: Path) -> None:
+def test_show_reads_files_in_order_and_adds_settings_up(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("history: {points: 11, images: 12}\n")
     second.write_text("history: {points: 13}\n")
-    result = vaelab("show", "--configfile", str(first), "--configfile", str(second))
-    assert yaml.safe_load(result.stdout)["history"] == {
-        "points": 13,
-        "per_decade": None,
-        "images": 12,
-    }
+    files = ("--configfile", str(first), "--configfile", str(second))
+    result = vaelab("show", *files, "--config", "history={per_decade: 3}")
+    history = yaml.safe_load(result.stdout)["history"]
+    assert history == {"points": 13, "per_decade": 3, "images": 12}
 
 
 def shown(*arguments: str) -> dict[str, RunSpec]:
@@ -237,8 +226,9 @@ def test_search_prints_the_decisions_so_far(tmp_path: Path) -> None:
 # --- Errors ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "show"])
-@pytest.mark.parametrize("run", ["vea", "vea-s0", "arch_500_x"])
+@pytest.mark.parametrize(
+    ("command", "run"), [("train", "vea"), ("evaluate", "vea-s0"), ("show", "arch_500_x")]
+)
 def test_unknown_run_lists_the_known_ones(command: str, run: str) -> None:
     message = fails(command, run)
     assert run in message
@@ -250,8 +240,6 @@ def test_unknown_run_lists_the_known_ones(command: str, run: str) -> None:
     ("arguments", "expected"),
     [
         (["--config", "sedes=[0]"], "--config: sedes: unknown key"),
-        (["--config", "seeds=[]"], "--config: seeds: List should have at least 1 item"),
-        (["--config", "device=tpu"], "'auto', 'cpu' or 'cuda'"),
         (["--config", "seeds"], "--config seeds: write KEY=VALUE"),
         (["--config", "seeds=[0"], "--config seeds=[0: not valid YAML"),
         (["--config", "preset=huge"], "unknown preset 'huge'; config/presets has: "),

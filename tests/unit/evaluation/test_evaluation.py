@@ -120,17 +120,6 @@ def test_numbers_of_a_gaussian_vae_by_hand() -> None:
     assert found["mse"] == pytest.approx(((mu - x) ** 2).mean(), rel=1e-5)
 
 
-def test_conditional_bound_uses_each_images_own_label() -> None:
-    spec, model = certain_vae(condition="onehot")
-    found = run(spec, model)[0]["test"]
-    x = numbers(DATA.test_images)
-    c = np.eye(10)[DATA.test_labels]
-    mean = linear(model.encoder_mean.layers[0], np.concatenate([x, c], -1))
-    p = sigmoid(linear(model.decoder.layers[0], np.concatenate([mean, c], -1)))
-    recon = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(-1)
-    assert found["recon"] == pytest.approx(recon.mean(), rel=1e-6)
-
-
 def standard_vae() -> tuple[RunSpec, VAE]:
     """q(z|x) = N(0.3, 0.25) for every x; the decoder's logits are z times a random image."""
     spec, model = linear_vae(latent_dim=1)
@@ -189,9 +178,6 @@ def test_nll_of_some_images_is_the_bound_of_all_less_their_gap() -> None:
     assert found["nll"] == pytest.approx(found["neg_elbo"] - gap.mean().item(), abs=0.1)
     error = math.hypot(found["neg_elbo_se"], gap.std().item() / math.sqrt(30))
     assert found["nll_se"] == pytest.approx(error, rel=0.1)
-    whole = run(spec, model, z_test=300, nll_images=120, nll_samples=300)[0]["test"]
-    own = -importance(terms).nats
-    assert abs(found["nll"] - whole["nll"]) < 0.2 * own.std().item() / math.sqrt(30)
 
 
 def test_nll_of_a_cvae_is_given_the_label() -> None:
@@ -226,16 +212,16 @@ def test_collapsed_dimension_has_no_kl_and_is_not_active() -> None:
     assert (arrays["test_labels"] == DATA.test_labels).all()
 
 
-@pytest.mark.parametrize(("scale", "active"), [(0.9, 1), (1.1, 2)])
-def test_active_units_vary_by_more_than_a_hundredth(scale: float, active: int) -> None:
+def test_active_units_vary_by_more_than_a_hundredth() -> None:
     spec, model = linear_vae()
-    weight = torch.zeros(2, 784)
-    weight[0, :] = 1.0
-    set_layer(model.encoder_mean.layers[0], weight, 0.0)
-    pixel = int(numbers(DATA.test_images).var(0).argmax())
-    weight[1, pixel] = scale * 0.1 / numbers(DATA.test_images)[:, pixel].std()
-    set_layer(model.encoder_mean.layers[0], weight, 0.0)
-    assert run(spec, model)[0]["active_units"] == active
+    spread = numbers(DATA.test_images).std(0)
+    pixel = int(spread.argmax())
+    for scale, active in ((0.9, 1), (1.1, 2)):
+        weight = torch.zeros(2, 784)
+        weight[0, :] = 1.0
+        weight[1, pixel] = scale * 0.1 / spread[pixel]
+        set_layer(model.encoder_mean.layers[0], weight, 0.0)
+        assert run(spec, model)[0]["active_units"] == active
 
 
 def test_train_numbers_are_of_the_training_subset_alone() -> None:
@@ -268,19 +254,12 @@ def test_images_setting_keeps_the_first_images_of_each_split() -> None:
 # --- Images and codes -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("mean", "grey"),
-    [(0.0, 0), (1.0, 255), (0.5 / 255 - 1e-4, 0), (0.5 / 255 + 1e-4, 1), (0.3, 76), (0.71, 181)],
-)
-def test_means_become_the_nearest_grey_value(mean: float, grey: int) -> None:
-    assert to_uint8(torch.tensor([mean])).tolist() == [grey]
-
-
-def test_grey_values_survive_the_round_trip_and_others_are_clipped() -> None:
+def test_means_become_the_nearest_grey_value_and_others_are_clipped() -> None:
     greys = np.arange(256, dtype=np.uint8)
     assert (to_uint8(torch.from_numpy(greys).float() / 255.0) == greys).all()
-    assert (to_uint8(torch.from_numpy(greys).bfloat16() * 0.0 + 1.0) == 255).all()
-    assert to_uint8(torch.tensor([-3.0, 1.7])).tolist() == [0, 255]
+    means = torch.tensor([-3.0, 0.5 / 255 - 1e-4, 0.5 / 255 + 1e-4, 0.3, 0.71, 1.7])
+    assert to_uint8(means).tolist() == [0, 0, 1, 76, 181, 255]
+    assert to_uint8(torch.ones(1, dtype=torch.bfloat16)).tolist() == [255]
 
 
 def test_reconstructions_and_codes_are_of_the_images_beside_them() -> None:
@@ -374,22 +353,14 @@ def test_conditional_images_are_decoded_with_their_label(condition: str) -> None
     labels = revealed(condition, arrays["conditional_samples"])
     assert (labels == np.arange(10)[:, None]).all()
     assert (revealed(condition, arrays["reconstructions"]) == DATA.test_labels[:100]).all()
+    label_of = dict(zip(map(bytes, DATA.test_images), DATA.test_labels, strict=True))
+    expected = [label_of[bytes(image)] for image in arrays["random_originals"]]
+    assert (revealed(condition, arrays["random_reconstructions"]) == expected).all()
     generated = revealed(condition, arrays["generated"])
     assert (generated == arrays["generated_labels"]).all()
     counts = np.bincount(generated, minlength=10)
     assert np.abs(counts - 200).max() < 5 * math.sqrt(2000 * 0.1 * 0.9)
     assert len(set(revealed(condition, arrays["prior_samples"]))) == 10
-
-
-def test_random_reconstructions_of_a_cvae_use_the_label_of_their_image() -> None:
-    spec, model = revealing_cvae("onehot")
-    _, arrays = run(spec, model)
-    by_image = {
-        image.tobytes(): label
-        for image, label in zip(DATA.test_images, DATA.test_labels, strict=True)
-    }
-    expected = [by_image[image.tobytes()] for image in arrays["random_originals"]]
-    assert (revealed("onehot", arrays["random_reconstructions"]) == expected).all()
 
 
 def manifold_of(weight: Tensor, bias: Tensor) -> np.ndarray:

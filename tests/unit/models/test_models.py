@@ -39,28 +39,19 @@ FREY = FAMILY_A | {"dataset": "frey", "hidden": (200,), "likelihood": "gaussian"
 COUNTS = {
     # The report's ReLU family with two encoders, h = [h1, ..., latent dimension].
     "500-500-3": ({"hidden": (500, 500), "latent_dim": 3}, 1_934_290),
-    "324-284-3": ({"hidden": (324, 284), "latent_dim": 3}, 1_043_266),
     "500-284-3": ({"hidden": (500, 284), "latent_dim": 3}, 1_607_698),
-    "500-500-2": ({"hidden": (500, 500), "latent_dim": 2}, 1_932_788),
     "500-3": ({"hidden": (500,), "latent_dim": 3}, 1_182_790),
     "500-20": ({"hidden": (500,), "latent_dim": 20}, 1_208_324),
-    "50-4": ({"hidden": (50,), "latent_dim": 4}, 119_142),
     "500-100-5": ({"hidden": (500, 100), "latent_dim": 5}, 1_330_094),
     "500-100-50-10-5": ({"hidden": (500, 100, 50, 10), "latent_dim": 5}, 1_345_424),
-    "500-100-50-10-2": ({"hidden": (500, 100, 50, 10), "latent_dim": 2}, 1_345_328),
     "one-hot": ({"hidden": (500, 500), "latent_dim": 3, "condition": "onehot"}, 1_949_290),
     "raw label": ({"hidden": (500, 500), "latent_dim": 3, "condition": "scalar"}, 1_935_790),
     # Kingma and Welling's tanh family with a shared trunk.
     "tanh 2": (FAMILY_A | {"hidden": (500,), "latent_dim": 2}, 788_788),
-    "tanh 3": (FAMILY_A | {"hidden": (500,), "latent_dim": 3}, 790_290),
-    "tanh 5": (FAMILY_A | {"hidden": (500,), "latent_dim": 5}, 793_294),
-    "tanh 10": (FAMILY_A | {"hidden": (500,), "latent_dim": 10}, 800_804),
     "tanh 20": (FAMILY_A | {"hidden": (500,), "latent_dim": 20}, 815_824),
     "tanh 200": (FAMILY_A | {"hidden": (500,), "latent_dim": 200}, 1_086_184),
     "figure 3": (FAMILY_A | {"hidden": (100,), "latent_dim": 3}, 158_690),
     "frey 2": (FREY | {"latent_dim": 2}, 338_724),
-    "frey 5": (FREY | {"latent_dim": 5}, 340_530),
-    "frey 10": (FREY | {"latent_dim": 10}, 343_540),
     "frey 20": (FREY | {"latent_dim": 20}, 349_560),
 }
 
@@ -208,13 +199,6 @@ def test_decoder_mirrors_the_encoder_by_hand() -> None:
     assert p.mean.detach().numpy() == pytest.approx(1.0 / (1.0 + np.exp(-logits)), abs=1e-6)
 
 
-def test_without_hidden_layers_the_networks_are_linear() -> None:
-    model = model_of(toy_spec(hidden=()))
-    z = torch.randn(2, 3, generator=generator())
-    a, b, middle = (model.decode(v).logits for v in (z[0], z[1], z.mean(0)))
-    torch.testing.assert_close(middle, (a + b) / 2)
-
-
 def test_gaussian_decoder_bounds_the_mean_and_frees_the_log_variance() -> None:
     spec = toy_spec(**(FREY | {"hidden": (12,)}))
     model = model_of(spec)
@@ -283,13 +267,6 @@ def test_densities_are_float32_at_least_under_autocast() -> None:
 # --- Vector quantiser -----------------------------------------------------------------------
 
 
-def codebook(codes: list[list[float]]) -> Codebook:
-    book = Codebook(len(codes), len(codes[0]))
-    with torch.no_grad():
-        book.codes.copy_(torch.tensor(codes))
-    return book
-
-
 def random_codebook() -> Codebook:
     book = Codebook(10, 2)
     with torch.no_grad():
@@ -297,25 +274,10 @@ def random_codebook() -> Codebook:
     return book
 
 
-def test_quantiser_takes_the_nearest_code() -> None:
-    book = random_codebook()
-    z_e = torch.randn(4, 2, 7, 7, generator=generator(1))
-    quantised = book(z_e)
-    codes = book.codes.detach().double().numpy()
-    for b in range(4):
-        for i in range(7):
-            for j in range(7):
-                vector = z_e[b, :, i, j].double().numpy()
-                nearest = min(range(10), key=lambda k: ((vector - codes[k]) ** 2).sum())
-                assert quantised.indices[b, i, j] == nearest
-                assert quantised.straight_through[b, :, i, j].tolist() == pytest.approx(
-                    codes[nearest].tolist(), abs=1e-6
-                )
-    assert len(quantised.indices.unique()) > 5
-
-
 def test_lookup_puts_each_code_at_its_place() -> None:
-    book = codebook([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]])
+    book = Codebook(3, 2)
+    with torch.no_grad():
+        book.codes.copy_(torch.tensor([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]))
     grid = book.lookup(torch.tensor([[[0, 1], [2, 0]]]))
     assert grid.tolist() == [[[[1, 2], [3, 1]], [[-1, -2], [-3, -1]]]]
 
@@ -332,52 +294,30 @@ def test_straight_through_gradient_reaches_the_encoder_unchanged() -> None:
     assert d_codes is None
 
 
-def test_codebook_loss_moves_the_codes_alone() -> None:
+def test_codebook_loss_moves_the_codes_alone_and_commitment_the_encoder() -> None:
     """d/d code_k = 2/N times the sum over its vectors of (code_k - z_e); N counts numbers."""
     book = random_codebook()
     z_e = torch.randn(3, 2, 4, 4, generator=generator(1)).requires_grad_()
     quantised = book(z_e)
-    d_codes, d_z_e = torch.autograd.grad(
-        quantised.codebook_loss, (book.codes, z_e), allow_unused=True
+    d_codes, none = torch.autograd.grad(
+        quantised.codebook_loss, (book.codes, z_e), allow_unused=True, retain_graph=True
     )
-    assert d_z_e is None
+    assert none is None
     vectors = z_e.detach().movedim(1, -1).reshape(-1, 2)
     chosen = quantised.indices.flatten()
-    expected = torch.stack(
-        [2.0 / z_e.numel() * (code - vectors[chosen == k]).sum(0)
-         for k, code in enumerate(book.codes.detach())]
-    )  # fmt: skip
+    codes = book.codes.detach()
+    pulls = [(code - vectors[chosen == k]).sum(0) for k, code in enumerate(codes)]
+    expected = 2.0 / z_e.numel() * torch.stack(pulls)
     torch.testing.assert_close(d_codes, expected, rtol=1e-5, atol=1e-7)
-    value = (vectors - book.codes.detach()[chosen]).square().mean()
-    torch.testing.assert_close(quantised.codebook_loss.detach(), value)
-
-
-def test_commitment_loss_moves_the_encoder_alone() -> None:
-    book = random_codebook()
-    z_e = torch.randn(3, 2, 4, 4, generator=generator(1)).requires_grad_()
-    quantised = book(z_e)
-    d_z_e, d_codes = torch.autograd.grad(
+    d_z_e, none = torch.autograd.grad(
         quantised.commitment_loss, (z_e, book.codes), allow_unused=True
     )
-    assert d_codes is None
-    expected = 2.0 / z_e.numel() * (z_e - book.lookup(quantised.indices))
-    torch.testing.assert_close(d_z_e, expected.detach(), rtol=1e-5, atol=1e-7)
+    assert none is None
+    expected = 2.0 / z_e.numel() * (z_e.detach() - book.lookup(quantised.indices).detach())
+    torch.testing.assert_close(d_z_e, expected, rtol=1e-5, atol=1e-7)
+    value = (vectors - codes[chosen]).square().mean().item()
     assert quantised.commitment_loss.item() == quantised.codebook_loss.item()
-
-
-@pytest.mark.parametrize(
-    ("vectors", "perplexity"),
-    [
-        ([0.0, 0.0, 0.0, 0.0], 1.0),
-        ([0.0, 0.0, 1.0, 1.0], 2.0),
-        ([0.0, 1.0, 2.0, 3.0], 4.0),
-        ([0.0, 0.0, 0.0, 1.0], math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))),
-    ],
-)
-def test_perplexity_of_known_usage(vectors: list[float], perplexity: float) -> None:
-    book = codebook([[0.0], [1.0], [2.0], [3.0]])
-    found = book(torch.tensor(vectors).reshape(1, 1, 2, 2)).perplexity
-    assert found.item() == pytest.approx(perplexity, rel=1e-6)
+    assert quantised.codebook_loss.item() == pytest.approx(value)
 
 
 def test_vqvae_decodes_to_non_negative_unbounded_images() -> None:
@@ -388,19 +328,6 @@ def test_vqvae_decodes_to_non_negative_unbounded_images() -> None:
         out = model.decode(model.codebook.lookup(codes))
     assert out.min() == 0.0
     assert out.max() > 1.0
-
-
-def test_vqvae_reconstructs_what_its_encoder_and_codes_say() -> None:
-    model = build(toy_vqvae_spec(), generator()).eval()
-    x = torch.rand(2, 784, generator=generator())
-    with torch.no_grad():
-        reconstruction, quantised = model(x)
-        z_e = model.encoder(x.reshape(2, 1, 28, 28))
-        distances = (z_e.permute(0, 2, 3, 1)[..., None, :] - model.codebook.codes).norm(dim=-1)
-        grid = model.codebook.codes[distances.argmin(-1)].permute(0, 3, 1, 2)
-        expected = model.decoder(grid).reshape(2, 784)
-    assert torch.equal(quantised.indices, distances.argmin(-1))
-    torch.testing.assert_close(reconstruction, expected, rtol=1e-4, atol=1e-5)
 
 
 def running_statistics(model: VQVAE) -> list[Tensor]:
@@ -438,14 +365,6 @@ def test_vqvae_history_is_evaluated_with_running_statistics() -> None:
 # --- Code prior -----------------------------------------------------------------------------
 
 
-def test_code_prior_is_normalised_in_every_context() -> None:
-    codes = np.random.default_rng(0).integers(4, size=(30, 3, 5))
-    probabilities = CodePrior.fit(codes, 4).probabilities
-    assert probabilities.shape == (3, 5, 5, 5, 4)
-    assert (probabilities > 0).all()
-    assert probabilities.sum(-1) == pytest.approx(np.ones((3, 5, 5, 5)), abs=1e-12)
-
-
 def test_code_prior_counts_and_smooths_as_documented() -> None:
     """Two grids of one row: left neighbour 0 was followed by 1 twice."""
     prior = CodePrior.fit(np.array([[[0, 1]], [[0, 1]]]), 2)
@@ -454,26 +373,6 @@ def test_code_prior_counts_and_smooths_as_documented() -> None:
     seen = (np.array([0.0, 2.0]) + SMOOTHING * frequency) / (2.0 + SMOOTHING)
     assert prior.probabilities[0, 1, outside, 0] == pytest.approx(seen, rel=1e-12)
     assert prior.probabilities[0, 1, outside, 1] == pytest.approx(frequency, rel=1e-12)
-
-
-def test_code_prior_learns_a_deterministic_pattern() -> None:
-    pattern = (np.arange(7)[:, None] + 2 * np.arange(7)) % 5
-    prior = CodePrior.fit(np.repeat(pattern[None], 5000, axis=0), 5)
-    drawn = prior.sample(200, np.random.default_rng(0))
-    assert (drawn == pattern).mean() > 0.995
-
-
-def test_code_prior_reproduces_the_frequencies_of_each_position() -> None:
-    rng = np.random.default_rng(0)
-    chances = {(0, 0): [0.7, 0.2, 0.1], (0, 1): [0.05, 0.05, 0.9], (1, 0): [0.4, 0.4, 0.2]}
-    chances[1, 1] = [0.0, 0.5, 0.5]
-    codes = np.empty((20_000, 2, 2), dtype=int)
-    for place, p in chances.items():
-        codes[(slice(None), *place)] = rng.choice(3, size=len(codes), p=p)
-    drawn = CodePrior.fit(codes, 3).sample(20_000, rng)
-    for place, p in chances.items():
-        frequencies = np.bincount(drawn[(slice(None), *place)], minlength=3) / len(drawn)
-        assert frequencies == pytest.approx(p, abs=0.02)
 
 
 @pytest.mark.parametrize("axis", [1, 2], ids=["above", "left"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vaelab.settings.config import Config, load_config, merge, preset_file, read_yaml, validate
+from vaelab.settings.config import Config, load_config, preset_file, read_yaml, validate
 from vaelab.util.errors import VaelabError
 from workflow_project import PRESETS, ROOT
 
@@ -56,6 +56,7 @@ BAD = {
         {"history": {"point": 3}},
         "--config: history.point: unknown key; allowed are points, per_decade, images$",
     ),
+    # Presets change recipe and budget; beta belongs to the run table.
     "unknown recipe field": (
         {"training": {"groups": {"vqvae": {"beta": 2.0}}}},
         "--config: training.groups.vqvae.beta: unknown key; allowed are optimizer, .*, samples$",
@@ -69,35 +70,20 @@ BAD = {
         r"--config: history\.points: .*valid integer.*\(got 'few'\)",
     ),
     "number for a mapping": ({"history": 3}, r"--config: history: .*dictionary.*\(got 3\)"),
-    "number for a list": ({"seeds": 3}, r"--config: seeds: .*valid list.*\(got 3\)"),
     "text for a switch": ({"baselines": "maybe"}, r"--config: baselines: .*boolean.*'maybe'"),
     "number in names": ({"baselines": ["a", 3]}, r"--config: baselines: .*list of names.*'a', 3"),
-    "no seeds": ({"seeds": []}, r"--config: seeds: .*at least 1 item.*\(got \[\]\)"),
     "repeated seed": ({"seeds": [1, 2, 1]}, r"--config: seeds: every seed may be listed once"),
     "negative seed": ({"seeds": [0, -1]}, r"--config: seeds\.1: .*greater than or equal to 0"),
     "empty value": ({"seeds": None}, r"--config: seeds: .*valid list.*\(got None\)"),
-    "empty mapping": ({"history": None}, r"--config: history: .*dictionary.*\(got None\)"),
     "device": ({"device": "tpu"}, "--config: device: .*'auto', 'cpu' or 'cuda'.*got 'tpu'"),
-    "precision": ({"precision": "fp16"}, "--config: precision: .*'auto', 'fp32' or 'bf16'"),
     "group": (
         {"training": {"groups": {"vaes": {}}}},
         r"--config: training\.groups\.vaes.*'aevb', 'frey'.*got 'vaes'",
-    ),
-    "rate": (
-        {"training": {"runs": {"vae": {"learning_rate": 0}}}},
-        r"--config: training\.runs\.vae\.learning_rate: .*greater than 0",
     ),
     "infinite rate": (
         {"training": {"default": {"learning_rate": float("inf")}}},
         r"--config: training\.default\.learning_rate: .*finite",
     ),
-    "warm-up": ({"training": {"default": {"warmup": 1.0}}}, "warmup: .*less than 1"),
-    "samples": ({"training": {"default": {"samples": 0}}}, "samples: .*greater than or equal"),
-    "few images": ({"evaluation": {"images": 10}}, "evaluation.images: .*equal to 1000"),
-    "fallback": ({"data": {"frey": {"fallback": "any"}}}, "fallback: .*'none' or 'synthetic'"),
-    "source": ({"data": {"sources": {"mnist": ["file"]}}}, r"sources.mnist.0: .*'file'"),
-    "depth": ({"search": {"n_min": 3}}, "search.n_min: .*1 or 2"),
-    "speculation": ({"search": {"speculate": 5}}, "search.speculate: .*less than or equal to 4"),
     "preset": ({"preset": "Quick!"}, r"--config: preset: .*pattern"),
 }
 
@@ -108,11 +94,6 @@ def test_bad_value_gives_one_line_with_layer_key_and_what_is_allowed(name: str) 
     line = problem(layer)
     assert re.search(expected, line), line
     assert len(line) < 300
-
-
-def test_negative_beta_in_a_probe_of_the_recipe_is_no_key_of_a_preset() -> None:
-    """Presets change recipe and budget; beta belongs to the run table, which refuses it there."""
-    assert "unknown key" in problem({"training": {"runs": {"vae": {"beta": -1.0}}}})
 
 
 def test_all_problems_are_named_at_once() -> None:
@@ -168,22 +149,6 @@ def test_overlaying_the_file_of_a_preset_selects_it(project: Path) -> None:
     )
 
 
-def test_merge_overlays_mappings_and_replaces_the_rest() -> None:
-    base = {"a": {"x": 1, "y": {"z": 2}}, "b": [1, 2], "c": 3}
-    over = {"a": {"y": {"w": 4}}, "b": [5], "c": {"d": 6}}
-    assert merge(base, over) == {
-        "a": {"x": 1, "y": {"z": 2, "w": 4}},
-        "b": [5],
-        "c": {"d": 6},
-    }
-    assert base == {"a": {"x": 1, "y": {"z": 2}}, "b": [1, 2], "c": 3}
-
-
-def test_configuration_is_frozen(project: Path) -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        load_config(root=project).device = "cuda"
-
-
 # --- Files ----------------------------------------------------------------------------------
 
 
@@ -202,21 +167,13 @@ def test_file_that_is_not_a_mapping(content: str, tmp_path: Path) -> None:
         read_yaml(path)
 
 
-def test_file_that_is_not_yaml(project: Path) -> None:
+def test_files_that_cannot_be_read(project: Path) -> None:
     path = project / "bad.yaml"
     path.write_text("seeds: [0\n")
-    with pytest.raises(VaelabError, match=r"bad\.yaml is not valid YAML") as caught:
+    with pytest.raises(VaelabError, match=r"(?s)bad\.yaml is not valid YAML.*line"):
         load_config([path], root=project)
-    assert "line" in str(caught.value)
-
-
-def test_missing_file(project: Path) -> None:
     with pytest.raises(VaelabError, match=r"absent\.yaml does not exist"):
         load_config([project / "absent.yaml"], root=project)
-
-
-def test_empty_file_changes_nothing(project: Path) -> None:
-    path = project / "empty.yaml"
     path.write_text("# nothing yet\n")
     assert load_config([path], root=project) == load_config(root=project)
 

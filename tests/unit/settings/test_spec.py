@@ -21,6 +21,8 @@ from vaelab.settings.runs import ROW_COLUMNS, SPEC_COLUMNS, Runs, read_rows, res
 from vaelab.settings.spec import (
     FLAT_ORDER,
     MODEL_PARTS,
+    BudgetPart,
+    RecipePart,
     RunSpec,
     VaePart,
     fingerprint,
@@ -72,18 +74,14 @@ def test_fingerprint_changes_with_every_field(field: str) -> None:
     assert fingerprint(changed, 0, SHA) != fingerprint(spec, 0, SHA)
 
 
-def test_fingerprint_changes_with_the_family_and_its_own_fields() -> None:
-    specs = [toy_spec(), toy_vqvae_spec(), toy_vqvae_spec(codebook_size=11)]
-    assert len({fingerprint(spec, 0, SHA) for spec in specs}) == 3
-
-
-def test_fingerprint_changes_with_seed_data_and_training_schema(
+def test_fingerprint_changes_with_family_seed_data_and_training_schema(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = toy_spec()
     found = {fingerprint(spec, 0, SHA), fingerprint(spec, 1, SHA), fingerprint(spec, 0, "1" * 64)}
+    found |= {fingerprint(s, 0, SHA) for s in (toy_vqvae_spec(), toy_vqvae_spec(codebook_size=11))}
     monkeypatch.setattr("vaelab.settings.spec.TRAINING_SCHEMA", 10**6)
-    assert len(found | {fingerprint(spec, 0, SHA)}) == 4
+    assert len(found | {fingerprint(spec, 0, SHA)}) == 6
 
 
 def test_equal_specs_have_equal_fingerprints_however_they_are_written() -> None:
@@ -113,19 +111,11 @@ def test_canonical_json_is_stable() -> None:
     assert tuple(json.loads(dense.canonical())) == FLAT_ORDER
 
 
-def test_specs_are_frozen() -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        toy_spec().objective.beta = 2.0
-
-
 @pytest.mark.parametrize(
     "changes",
     [
         {"learning_rate": float("inf")},
         {"learning_rate": float("nan")},
-        {"beta": float("inf")},
-        {"codebook_size": 10},
-        {"likelihood": "mse"},
         {"likelihood": "gaussian", "binarize": "dynamic"},
     ],
 )
@@ -191,25 +181,15 @@ BAD_ROWS = {
     "no dataset": ("vae", {"dataset": ""}, ["dataset", "equired"]),
     "model": ("vae", {"model": "gan"}, ["model", "known: vae, vqvae", "'gan'"]),
     "trunks": ("vae", {"trunks": "two"}, ["trunks", "'shared' or 'separate'"]),
-    "activation": ("vae", {"activation": "elu"}, ["activation", "'tanh' or 'relu'"]),
     "hidden text": ("vae", {"hidden": "500,500"}, ["hidden", "valid integer", "'500,500'"]),
     "hidden open": ("vae", {"hidden": "500-"}, ["hidden", "valid integer"]),
     "hidden zero": ("vae", {"hidden": "500-0"}, ["hidden", "greater than or equal to 1", "'0'"]),
-    "latent": ("vae", {"latent_dim": "0"}, ["latent_dim", "greater than or equal to 1"]),
     "no latent": ("vae", {"latent_dim": ""}, ["latent_dim", "equired"]),
     "fraction": ("vae", {"latent_dim": "2.5"}, ["latent_dim", "valid integer"]),
-    "likelihood": ("vae", {"likelihood": "poisson"}, ["likelihood", "'bernoulli'"]),
     "beta": ("vae", {"beta": "-1"}, ["beta", "greater than or equal to 0", "'-1'"]),
-    "condition": ("vae", {"condition": "text"}, ["condition", "'none', 'scalar' or 'onehot'"]),
-    "optimizer": ("vae", {"optimizer": "sgd"}, ["optimizer", "'adagrad' or 'adam'"]),
     "rate": ("vae", {"learning_rate": "0"}, ["learning_rate", "greater than 0"]),
-    "rate text": ("vae", {"learning_rate": "fast"}, ["learning_rate", "valid number", "'fast'"]),
-    "no rate": ("vae", {"learning_rate": ""}, ["learning_rate", "equired"]),
     "infinite": ("vae", {"learning_rate": "inf"}, ["learning_rate", "finite"]),
-    "batch": ("vae", {"batch_size": "0"}, ["batch_size", "greater than or equal to 1"]),
-    "init": ("vae", {"init": "xavier"}, ["init", "'normal' or 'default'"]),
     "samples": ("vae", {"samples": "many"}, ["samples", "valid integer", "'many'"]),
-    "no samples": ("vae", {"samples": "0"}, ["samples", "greater than or equal to 1"]),
     "empty subset": ("ml_n1000", {"train_subset": "0"}, ["train_subset", "or equal to 1"]),
     "group": ("vae", {"group": "extra"}, ["group", "'aevb'", "'benchmark'", "'extra'"]),
     "when": ("vae", {"when": "never"}, ["when", "'always', 'baselines', 'extras' or 'by_name'"]),
@@ -237,27 +217,20 @@ def test_bad_row_gives_one_readable_error(name: str, tmp_path: Path) -> None:
     assert "{" not in message, "the whole row is not what is wrong"
 
 
-def test_bad_name_of_a_run(tmp_path: Path) -> None:
-    rows = true_rows()
-    rows["vae"]["run"] = "VAE 1"
-    with pytest.raises(VaelabError, match=r"run 'VAE 1': run: .*pattern"):
-        read_rows(write_table(tmp_path / "runs.tsv", list(rows.values())))
-
-
 def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
     rows = true_rows()
-    rows["vae"]["beta"] = "-1"
+    rows["vae"]["run"] = "VAE 1"
     rows["beta5"]["activation"] = "elu"
     with pytest.raises(VaelabError) as caught:
-        read_rows(write_table(tmp_path / "runs.tsv", list(rows.values())))
-    assert "'vae'" in str(caught.value)
-    assert "'beta5'" in str(caught.value)
-
-
-def test_run_listed_twice(tmp_path: Path) -> None:
-    rows = list(true_rows().values())
-    with pytest.raises(VaelabError, match="run 'vae' is listed twice"):
-        read_rows(write_table(tmp_path / "runs.tsv", [*rows, true_rows()["vae"]]))
+        read_rows(write_table(tmp_path / "runs.tsv", [*rows.values(), true_rows()["beta50"]]))
+    _, *lines = str(caught.value).splitlines()
+    expected = (
+        r"run 'beta5': activation",
+        r"run 'VAE 1': run: .*pattern",
+        r"run 'beta50' is listed",
+    )
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.search(pattern, line)
 
 
 def test_misspelt_column(tmp_path: Path) -> None:
@@ -268,8 +241,7 @@ def test_misspelt_column(tmp_path: Path) -> None:
         read_rows(path)
     message = str(caught.value)
     assert f"{path}: the columns must be run, group" in message
-    assert "unknown: latents" in message
-    assert "missing: latent_dim" in message
+    assert message.endswith("; unknown: latents; missing: latent_dim")
 
 
 @pytest.mark.parametrize("change", ["cell too many", "cells missing"])
@@ -284,11 +256,6 @@ def test_row_of_the_wrong_length(change: str, tmp_path: Path) -> None:
         read_rows(path)
     assert str(path) in str(caught.value)
     assert repr(last[0]) in str(caught.value)
-
-
-def test_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(VaelabError, match=r"runs\.tsv does not exist"):
-        read_rows(tmp_path / "runs.tsv")
 
 
 def test_table_without_architectures_has_no_probes(tmp_path: Path) -> None:
@@ -315,7 +282,7 @@ def test_what_a_preset_says_of_single_runs_is_nothing_to_another_table(tmp_path:
     settings = {"runs": {"mine": {"samples": 7}}}
     assert spec_of(resolved(training=settings), "mine").budget.samples == 7
     for changes in ({"training": {"runs": {"nobody": {}}}}, {"baselines": ["nobody"]}):
-        with pytest.raises(VaelabError, match=r"names nobody[,;].*runs\.tsv"):
+        with pytest.raises(VaelabError, match=r"names nobody; .*runs\.tsv has: "):
             resolved(**changes)
 
 
@@ -480,42 +447,23 @@ def test_baselines_have_the_networks_and_the_optimiser_of_their_figure(paper: Ru
 
 
 def test_unknown_baseline_is_named_with_the_known_ones() -> None:
-    for wrong in ("wakesleep_d3", "vae"):
-        with pytest.raises(VaelabError, match=f"baselines names {wrong}; .*wakesleep_mnist_d3"):
-            runs_of("paper", baselines=["mcem_n1000", wrong])
+    with pytest.raises(VaelabError, match=r"baselines names vae; .*wakesleep_mnist_d3"):
+        runs_of("paper", baselines=["mcem_n1000", "vae"])
 
 
-def test_extras_wait_for_their_switch() -> None:
-    assert "frey_adagrad001_d2" in runs_of("paper").alias
-    assert "frey_adagrad001_d2" not in runs_of("paper", extras=False).alias
-    assert "ml_n1000_lr002" in runs_of("quick", extras=True).alias
-    assert "ml_n1000_lr002" not in runs_of("quick").alias
-
-
-@pytest.mark.parametrize("preset", ["quick", "modern", "paper"])
-def test_extras_keep_the_optimiser_and_rate_that_they_are_about(preset: str) -> None:
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_extras_wait_for_their_switch_and_keep_what_they_are_about(preset: str) -> None:
+    assert "ml_n1000_lr002" not in runs_of(preset, extras=False).alias
     runs = runs_of(preset, extras=True)
-    for name, rate in (("frey_adagrad001_d2", 0.01), ("frey_adagrad01_d2", 0.1)):
-        spec = spec_of(runs, name)
-        assert (spec.recipe.optimizer, spec.recipe.learning_rate, spec.recipe.schedule) == (
-            "adagrad",
-            rate,
-            "constant",
-        )
-        assert spec.budget.samples == spec_of(runs, "frey_d2").budget.samples
-    spec = spec_of(runs, "ml_n1000_lr002")
-    assert (spec.recipe.optimizer, spec.recipe.learning_rate, spec.recipe.warmup) == (
-        "adagrad",
-        0.02,
-        0.0,
-    )
+    for name, rate in (("frey_adagrad01_d2", 0.1), ("ml_n1000_lr002", 0.02)):
+        recipe = spec_of(runs, name).recipe
+        assert (recipe.optimizer, recipe.learning_rate) == ("adagrad", rate)
+        assert (recipe.schedule, recipe.warmup) == ("constant", 0.0)
+    samples = {spec_of(runs, name).budget.samples for name in ("frey_adagrad01_d2", "frey_d2")}
+    assert len(samples) == 1
     changed = {"runs": {"ml_n1000_lr002": {"learning_rate": 0.05}}}
-    assert (
-        spec_of(
-            runs_of(preset, extras=True, training=changed), "ml_n1000_lr002"
-        ).recipe.learning_rate
-        == 0.05
-    )
+    runs = runs_of(preset, extras=True, training=changed)
+    assert spec_of(runs, "ml_n1000_lr002").recipe.learning_rate == 0.05
 
 
 # --- Presets, layers, aliases ---------------------------------------------------------------
@@ -523,17 +471,7 @@ def test_extras_keep_the_optimiser_and_rate_that_they_are_about(preset: str) -> 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_change_recipe_and_budget_but_never_the_science(preset: str) -> None:
-    free = {"optimizer", "learning_rate", "adam_beta2", "batch_size", "init", "output_bias"}
-    free |= {
-        "schedule",
-        "warmup",
-        "samples",
-        "history_points",
-        "history_images",
-        "history_per_decade",
-        "snapshots",
-    }
-    science = set(FLAT_ORDER) - free
+    science = set(FLAT_ORDER) - set(RecipePart.model_fields) - set(BudgetPart.model_fields)
     rows = {row.run: row.spec for row in read_rows(TABLE)}
     runs = runs_of(preset)
     for name in runs.alias:
@@ -543,7 +481,7 @@ def test_presets_change_recipe_and_budget_but_never_the_science(preset: str) -> 
 
 
 def test_paper_preset_changes_no_recipe(paper: Runs) -> None:
-    bookkeeping = {"history_points", "history_images", "history_per_decade", "snapshots"}
+    bookkeeping = set(BudgetPart.model_fields) - {"samples"}
     for row in (row for row in read_rows(TABLE) if row.when != "by_name"):
         changed = {key: row.spec.flat()[key] for key in bookkeeping}
         assert spec_of(paper, row.run).changed(**changed) == row.spec
@@ -590,15 +528,6 @@ def test_override_that_makes_a_run_impossible_names_preset_and_run() -> None:
         resolve(config, ROOT)
 
 
-def test_override_of_an_unknown_run_is_an_error() -> None:
-    config = config_with({"runs": {"vae2": {"samples": 10}, "vae": {"samples": 10}}})
-    with pytest.raises(
-        VaelabError,
-        match=r"training\.runs names vae2; config/runs\.tsv has: .*arch_50_4, .*, yardstick$",
-    ):
-        resolve(config, ROOT)
-
-
 def test_readme_says_how_many_trainings_a_preset_has() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|[^|]*\|$", text, re.MULTILINE)
@@ -642,41 +571,26 @@ def test_probe_ids_are_architectures() -> None:
     assert runs.run("arch_9-s0").spec.model.architecture == (9,)
 
 
-def test_probe_of_a_listed_architecture_is_the_listed_run() -> None:
-    config = config_with({"default": {"samples": 1000}, "runs": {"arch_500_2": {"samples": 7}}})
-    runs = resolve(config, ROOT)
-    assert runs.run("arch_500_2-s0") is runs.by_id["arch_500_2-s0"]
-    assert runs.run("arch_500_2-s0").spec.budget.samples == 7
-
-
-def test_probes_do_not_take_the_overrides_of_one_listed_run() -> None:
+def test_an_override_of_a_listed_architecture_is_not_one_of_the_probes() -> None:
     first = next(row.run for row in read_rows(TABLE) if row.group == "architecture")
     config = config_with({"default": {"samples": 1000}, "runs": {first: {"samples": 7}}})
     runs = resolve(config, ROOT)
-    assert spec_of(runs, first).budget.samples == 7
+    assert runs.run(f"{first}-s0") is runs.by_id[f"{first}-s0"]
+    assert runs.run(f"{first}-s0").spec.budget.samples == 7
     assert runs.run("arch_400_30_7-s0").spec.budget.samples == 1000
 
 
 def test_a_run_under_another_name_is_asked_for_by_its_own() -> None:
     """In quick the first network of Table 1 and the largest of Table 2 are one training."""
     runs = runs_of("quick", seeds=[0, 3])
-    assert runs.alias["arch_500_500_3"] == ("vae-s0", "vae-s3")
     with pytest.raises(VaelabError, match=r"arch_500_500_3-s3 is the same training as vae-s3"):
         runs.run("arch_500_500_3-s3")
+    with pytest.raises(VaelabError, match=r"vae is trained with seeds \[0, 3\] \(setting seeds\)"):
+        runs.run("vae-s7")
 
 
-def test_a_seed_that_is_not_set_is_named() -> None:
-    with pytest.raises(VaelabError, match=r"vae is trained with seeds \[0\] \(setting seeds\)"):
-        runs_of("quick").run("vae-s7")
-
-
-@pytest.mark.parametrize(
-    "run_id", ["vea-s0", "vae", "arch_-s0", "arch_0_3-s0", "arch_500_3", "arch_5_-s0", "arch_a-s0"]
-)
-def test_unknown_run_lists_the_known_ones(run_id: str) -> None:
-    with pytest.raises(VaelabError) as caught:
-        runs_of("quick").run(run_id)
-    message = str(caught.value)
-    assert repr(run_id) in message
-    assert "mnist_d20" in message
-    assert "vqvae" in message
+def test_unknown_run_lists_the_known_ones() -> None:
+    runs = runs_of("quick")
+    for run_id in ("vea-s0", "vae", "arch_-s0", "arch_0_3-s0", "arch_500_3", "arch_5_-s0"):
+        with pytest.raises(VaelabError, match=f"no run '{run_id}'; .* has: .*mnist_d20"):
+            runs.run(run_id)

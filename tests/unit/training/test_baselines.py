@@ -28,7 +28,6 @@ from vaelab.training.device import Compute
 from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.fast.optimizer import fastest_optimizer
 from vaelab.training.history import FITTED_IMAGES
-from vaelab.training.methods import check
 from vaelab.training.trainer import Trainer, TrainingResult
 from vaelab.util.errors import VaelabError
 
@@ -49,18 +48,13 @@ def toy_train(
 # --- Wake-sleep -------------------------------------------------------------------------------
 
 
-def wake_sleep(
-    name: str, dtype: torch.dtype = torch.float32
-) -> tuple[WakeSleepGradients, Tensor, Tensor]:
+def wake_sleep(name: str) -> tuple[WakeSleepGradients, Tensor, Tensor]:
     """Fresh wake-sleep gradients of a variant, with its images and the numbers of these."""
     run = VARIANTS[name]
     model = build(run, generator())
     x, _, _ = toy_batch(run, model)
-    return (
-        WakeSleepGradients(model, FlatParameters(model, dtype), 1.0, dtype),
-        x,
-        torch.arange(len(x)),
-    )
+    flat = FlatParameters(model, torch.float32)
+    return WakeSleepGradients(model, flat, 1.0, torch.float32), x, torch.arange(len(x))
 
 
 @pytest.mark.parametrize("name", UNCONDITIONAL)
@@ -80,38 +74,6 @@ def test_wake_sleep_gradients_are_those_of_the_two_phases(name: str) -> None:
     theirs = gradients.flat.gradient
     assert theirs.abs().max() > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6 * theirs.abs().max().item())
-
-
-def test_wake_sleep_gradients_in_bf16_are_near_those_in_float32() -> None:
-    found = []
-    for dtype in (torch.float32, torch.bfloat16):
-        gradients, x, index = wake_sleep("shared_tanh", dtype)
-        drawn = wake_sleep("shared_tanh")[0].draw(x, index, generator(5))
-        gradients(x.to(dtype), None, *drawn)
-        found.append(gradients.flat.compute_grad.float().clone())
-    exact, rounded = found
-    assert 0.0 < ((rounded - exact).norm() / exact.norm()).item() < 0.03
-
-
-def test_each_phase_moves_its_own_network_only() -> None:
-    """The wake phase sees the images, the sleep phase the dreams, and neither the other's."""
-    gradients, _, index = wake_sleep("shared_tanh")
-
-    def by_network(x_seed: int, dream_seed: int) -> dict[str, Tensor]:
-        x = torch.rand((len(index), 784), generator=generator(x_seed))
-        eps, _, _ = gradients.draw(x, index, generator(7))
-        _, *dream = gradients.draw(x, index, generator(dream_seed))
-        gradients(x, None, eps, *dream)
-        return {
-            network: torch.cat([p.grad.flatten() for p in mlp.parameters()])
-            for network, mlp in gradients.model.named_children()
-        }
-
-    reference, other_images, other_dream = by_network(1, 1), by_network(2, 1), by_network(1, 2)
-    assert torch.equal(other_images["encoder"], reference["encoder"])
-    assert not torch.equal(other_images["decoder"], reference["decoder"])
-    assert torch.equal(other_dream["decoder"], reference["decoder"])
-    assert not torch.equal(other_dream["encoder"], reference["encoder"])
 
 
 @pytest.mark.parametrize("name", ["shared_tanh", "gaussian"])
@@ -134,14 +96,11 @@ def test_dreams_are_samples_of_the_model(name: str) -> None:
     assert scores.square().mean().item() == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("compute", [FP32, BF16], ids=["fp32", "bf16"])
-def test_wake_sleep_learns_and_repeats_bit_for_bit(compute: Compute, tmp_path: Path) -> None:
+def test_wake_sleep_in_bf16_learns_and_repeats_bit_for_bit(tmp_path: Path) -> None:
     run = toy_spec(method="wake_sleep", samples=3000, batch_size=50, learning_rate=5e-3)
-    one, two = (toy_train(run, tmp_path, compute=compute) for _ in range(2))
+    one, two = (toy_train(run, tmp_path, compute=BF16) for _ in range(2))
     assert one.history[-1]["train_neg_elbo"] < 0.75 * one.history[0]["train_neg_elbo"]
     assert all(torch.equal(tensor, two.state[name]) for name, tensor in one.state.items())
-    other = toy_train(run, tmp_path, seed=1, compute=compute)
-    assert any(not torch.equal(tensor, one.state[name]) for name, tensor in other.state.items())
 
 
 # --- A linear model, whose maximum likelihood is known ------------------------------------------
@@ -268,15 +227,14 @@ def test_wake_sleep_reaches_the_maximum_likelihood_of_a_linear_model() -> None:
 # --- MCEM -------------------------------------------------------------------------------------
 
 
-def test_mcem_learns_repeats_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
-    run = toy_spec(method="mcem", samples=3000, batch_size=50, learning_rate=3e-3)
-    one, two = (toy_train(run, tmp_path) for _ in range(2))
-    assert one.history[-1]["samples"] == 3000
-    assert one.history[-1]["train_neg_elbo"] < 0.6 * one.history[0]["train_neg_elbo"]
-    assert all(torch.equal(tensor, two.state[name]) for name, tensor in one.state.items())
-    short = toy_train(run.changed(**{"samples": 100}), tmp_path)
+def test_mcem_learns_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
+    run = toy_spec(method="mcem", samples=2000, batch_size=50, learning_rate=3e-3)
+    result = toy_train(run, tmp_path)
+    assert result.history[-1]["samples"] == 2000
+    assert result.history[-1]["train_neg_elbo"] < 0.65 * result.history[0]["train_neg_elbo"]
+    short = toy_train(run.changed(samples=100), tmp_path)
     for name, tensor in short.state.items():
-        moved = not torch.equal(tensor, one.state[name])
+        moved = not torch.equal(tensor, result.state[name])
         assert moved == name.startswith("decoder"), name
 
 
@@ -385,27 +343,23 @@ def test_mcem_moves_only_the_chains_of_the_batch() -> None:
 
 
 @pytest.mark.parametrize("method", ["wake_sleep", "mcem"])
-@pytest.mark.parametrize("stopped_after", [1, 4, 9])
-def test_resumed_at_any_step_a_training_ends_the_same(
-    method: str, stopped_after: int, tmp_path: Path
-) -> None:
+def test_resumed_at_any_step_a_training_ends_the_same(method: str, tmp_path: Path) -> None:
     """Every step of the rest is the same: in the middle of an epoch, at its end, at the last."""
     run = toy_spec(method=method, batch_size=30, samples=300)
     whole = Trainer("a", run, 3, DATA, FP32)
-    for _ in range(10):
+    for step in range(1, 11):
         whole.advance()
-    first = Trainer("a", run, 3, DATA, FP32)
-    for _ in range(stopped_after):
-        first.advance()
-    first.save(tmp_path / "r")
-    second = Trainer("a", run, 3, DATA, FP32)
-    assert second.load(tmp_path / "r")
-    for _ in range(10 - stopped_after):
-        second.advance()
-    assert torch.equal(second.flat.master, whole.flat.master)
-    assert second.gradients.state.keys() == whole.gradients.state.keys()
-    for name, tensor in whole.gradients.state.items():
-        assert torch.equal(second.gradients.state[name], tensor)
+        if step in (1, 4, 9):
+            whole.save(tmp_path / f"{step}")
+    for stopped_after in (1, 4, 9):
+        rest = Trainer("a", run, 3, DATA, FP32)
+        assert rest.load(tmp_path / f"{stopped_after}")
+        for _ in range(10 - stopped_after):
+            rest.advance()
+        assert torch.equal(rest.flat.master, whole.flat.master)
+        assert rest.gradients.state.keys() == whole.gradients.state.keys()
+        for name, tensor in whole.gradients.state.items():
+            assert torch.equal(rest.gradients.state[name], tensor)
 
 
 # --- Fitted posteriors --------------------------------------------------------------------------
@@ -491,22 +445,6 @@ def test_only_mcem_does_without_the_encoder() -> None:
     fitted = adapter_of(model, encoder=False)
     assert isinstance(fitted, FittedAdapter)
     assert not fitted.encoder
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"beta": 2.0}, "beta must be 1"),
-        ({"condition": "onehot"}, "unconditional VAEs only"),
-        ({"condition": "scalar"}, "unconditional VAEs only"),
-    ],
-)
-@pytest.mark.parametrize("method", ["wake_sleep", "mcem"])
-def test_what_a_baseline_cannot_train(
-    method: str, changes: dict[str, object], message: str
-) -> None:
-    with pytest.raises(VaelabError, match=f"method {method} .*{message}"):
-        check(toy_spec(method=method, **changes))
 
 
 @pytest.fixture(scope="module")

@@ -46,17 +46,6 @@ def test_recorded_steps_are_the_steps(
     assert 0 < launches < SPECS[name].budget.samples / SPECS[name].recipe.batch_size
 
 
-def test_recorded_steps_in_bf16(
-    tmp_path: Path, recorded_graphs: list[RecordedGraph], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a GPU, where PyTorch's kernels and two copies do the optimiser's step."""
-    monkeypatch.setattr("vaelab.training.fast.optimizer.one_pass", lambda flat: False)
-    bf16 = replace(FP32, dtype=torch.bfloat16)
-    expected = result(SPECS["adam"], bf16, tmp_path / "r")
-    assert_same(result(SPECS["adam"], replace(bf16, graphs=True), tmp_path / "r"), expected)
-    assert recorded_graphs
-
-
 @pytest.mark.parametrize("name", ["adam", "binarized", "mcem"])
 def test_recorded_training_resumes_to_the_identical_result(
     name: str, tmp_path: Path, recorded_graphs: list[RecordedGraph]

@@ -29,32 +29,11 @@ from vaelab.util.errors import VaelabError
 GPUS = ["GPU-a", "GPU-b"]
 
 
-def hold(folder: Path, places: int, taken: Any, seconds: float) -> None:
+def hold(folder: Path, taken: Any) -> None:
     """Another process: lease a GPU, say which, keep it."""
-    with lease(GPUS, places, folder) as index:
-        taken.put((index, time.monotonic()))
-        time.sleep(seconds)
-
-
-@pytest.fixture
-def holders(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Start processes that hold leases in tmp_path; `holders(n, places, seconds)` their queue."""
-    context = multiprocessing.get_context("fork")
-    started = []
-
-    def start(count: int, places: int, seconds: float = 60) -> Any:
-        taken = context.Queue()
-        for _ in range(count):
-            process = context.Process(target=hold, args=(tmp_path, places, taken, seconds))
-            process.start()
-            started.append(process)
-        start.processes = started
-        return taken
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
+    with lease(GPUS, 1, folder) as index:
+        taken.put(index)
+        time.sleep(60)
 
 
 def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
@@ -81,33 +60,30 @@ def test_hidden_gpus_are_not_leased_and_an_index_is_not_a_gpu(tmp_path: Path) ->
         assert module._take(GPUS, 1, tmp_path) is None
 
 
-def test_processes_wait_for_a_gpu_and_get_it(holders: Callable[..., Any]) -> None:
-    taken = holders(3, 1, seconds=0.8)
-    places = sorted((taken.get(timeout=60) for _ in range(3)), key=lambda place: place[1])
-    assert {places[0][0], places[1][0]} == {0, 1}
-    # The third had to wait until one of the first two was done with its GPU.
-    assert places[2][1] >= places[0][1] + 0.7
-
-
 def test_wait_is_said_once_and_ends_with_a_killed_holder(
-    tmp_path: Path, holders: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = holders(2, 1)
-    held = {taken.get(timeout=60)[0] for _ in range(2)}
-    assert held == {0, 1}
-    victim = holders.processes[0]
+    context = multiprocessing.get_context("fork")
+    taken = context.Queue()
+    holders = [context.Process(target=hold, args=(tmp_path, taken)) for _ in GPUS]
+    for holder in holders:
+        holder.start()
+    assert {taken.get(timeout=60) for _ in holders} == {0, 1}
     naps: list[float] = []
 
     def nap(seconds: float) -> None:
         naps.append(seconds)
         if len(naps) == 3:
-            os.kill(victim.pid, signal.SIGKILL)
-            victim.join()
+            holders[0].kill()
+            holders[0].join()
 
     monkeypatch.setattr(module.time, "sleep", nap)
     said: list[str] = []
-    with heard(said.append), lease(GPUS, 1, tmp_path) as index:
-        assert index in (0, 1)
+    try:
+        with heard(said.append), lease(GPUS, 1, tmp_path) as index:
+            assert index in (0, 1)
+    finally:
+        holders[1].kill()
     assert len(naps) == 3
     assert said == ["all 2 places on 2 GPUs are taken; waiting"]
 
@@ -188,11 +164,6 @@ def test_auto_computes_on_a_leased_gpu_and_returns_it(cuda: list[int], tmp_path:
         assert run("cuda", lambda compute: str(compute.device)) == ("cuda:1", [])
 
 
-def test_gpus_are_shared_by_as_many_runs_as_configured(cuda: list[int], tmp_path: Path) -> None:
-    with lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path), lease(GPUS, 3, tmp_path):
-        assert run("auto", lambda c: str(c.device), runs_per_gpu=3) == ("cuda:1", [])
-
-
 def test_places_are_those_of_all_gpus(cuda: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     assert places(Config(device="auto", runs_per_gpu=3)) == 6
     assert places(Config(device="cpu", runs_per_gpu=3)) == 1
@@ -238,10 +209,7 @@ def test_cpu_leases_nothing(cuda: list[int], tmp_path: Path) -> None:
 
 FAILURES = {
     "memory": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
-    "cublas": (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), "memory"),
     "driver": (RuntimeError("The NVIDIA driver on your system is too old"), "nvidia-smi"),
-    "kernels": (RuntimeError("CUDA error: no kernel image is available"), "nvidia-smi"),
-    "taken": (RuntimeError("CUDA-capable device(s) is/are busy or unavailable"), "nvidia-smi"),
     "handle": (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "memory"),
 }
 

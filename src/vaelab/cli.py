@@ -234,6 +234,17 @@ def measure(config: Config, threads: int) -> None:
 
 
 @main.command()
+@threads_option
+@configured
+def nll(config: Config, threads: int) -> None:
+    """Estimate -log p(x) of Table 1's models from fitted posteriors (nll.json)."""
+    from vaelab.pipeline.nll import write_nll
+
+    write_nll(config, load_runs(config), threads=threads)
+    _record(config, "nll")
+
+
+@main.command()
 @configured
 def metrics(config: Config) -> None:
     """Collect every headline number of all runs in metrics.json."""

@@ -1,6 +1,6 @@
 # REQUIRED INPUTS: data/raw/mnist/*, arrays.npz of every MNIST run.
 # OUTPUTS: checkpoints/classifier.safetensors, measures.json (what the report did not measure),
-# metrics.json (the headline numbers of all runs).
+# nll.json (-log p(x) of the models of Table 1), metrics.json (the headline numbers of all runs).
 #
 # Long lists of input files have no name: Snakemake hashes a named list once for each file in it,
 # which for a table of 10 000 runs would take hours.
@@ -50,6 +50,29 @@ rule measures:
         code=lambda wildcards: PLAN.code("measures"),
     shell:
         "vaelab measure --threads {threads} > {log:q} 2>&1"
+
+
+rule nll:
+    input:
+        PLAN.weights(PLAN.ids_of("table_1")),
+        [PLAN.run_file(i, "metrics.json") for i in PLAN.ids_of("table_1")],
+    output:
+        update(f"{RESULTS}/nll.json"),
+    log:
+        f"{RESULTS}/logs/nll.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nll.jsonl"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        further=lambda wildcards: PLAN.further_seeds,
+        code=lambda wildcards: PLAN.code("nll"),
+    shell:
+        "vaelab nll --threads {threads} > {log:q} 2>&1"
 
 
 rule metrics:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+# The chains of an image agree up to this R-hat (Gelman and Rubin).
+MIXED = 1.1
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,18 @@ class Estimate:
             return float("nan")
         return float(self.nats.std() / self.images**0.5)
 
+    def over(self, other: Estimate) -> tuple[float, float]:
+        """Mean difference to an estimate for the same images, and its paired standard error."""
+        difference = replace(self, nats=self.nats - other.nats)
+        return difference.mean, difference.se
+
     @property
     def mean_mc_se(self) -> float:
         """Monte-Carlo standard error of the mean, for these very images."""
         return (self.mc_se.square().sum().sqrt() / self.images).item()
 
     def note(self) -> str:
-        """Diagnostics in words, averaged over the images: 'ESS 12 of 100, accept 0.89'."""
+        """Diagnostics over the images in words: 'ESS 12 of 100, accept 0.89'."""
         parts = []
         if "ess" in self.diagnostics:
             ess = float(self.diagnostics["ess"].mean())
@@ -64,7 +72,8 @@ class Estimate:
         if "accept_rate" in self.diagnostics:
             parts.append(f"accept {self.diagnostics['accept_rate'].mean():.2f}")
         if "r_hat" in self.diagnostics:
-            parts.append(f"R-hat {self.diagnostics['r_hat'].mean():.2f}")
+            unmixed = float((self.diagnostics["r_hat"] > MIXED).double().mean())
+            parts.append(f"R-hat above {MIXED:g} in {unmixed:.0%}")
         return ", ".join(parts)
 
     @classmethod

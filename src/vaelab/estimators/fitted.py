@@ -12,9 +12,8 @@ from torch import Tensor
 from vaelab.estimators import hmc
 from vaelab.estimators.log_weights import blocks, draw
 from vaelab.estimators.model import VAEAdapter, log_joint
-from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
+from vaelab.models.distributions import DiagonalNormal
 from vaelab.models.vae import LatentVariableModel
-from vaelab.util.errors import VaelabError
 
 # Draws from the prior, and of each image from its encoder, among which its chains choose a start.
 PRIOR_DRAWS = 2048
@@ -57,24 +56,21 @@ class FittedAdapter(VAEAdapter):
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> DiagonalNormal:
-        """Gaussians near p(z|x), parameters (B, d), the same whenever the images are the same.
-
-        Raises:
-            VaelabError: a condition is given.
-        """
-        if c is not None:
-            raise VaelabError("posteriors are fitted for unconditional models only")
+        """Gaussians near p(z|x), parameters (B, d), the same whenever the images are the same."""
         # Callers evaluate in inference mode or in bf16, and HMC can do with neither.
         with torch.inference_mode(False), torch.autocast(x.device.type, enabled=False):
-            fits = [self._fit(x[block].clone()) for block in blocks(len(x), BLOCK)]
+            fits = [
+                self._fit(x[block].clone(), None if c is None else c[block].clone())
+                for block in blocks(len(x), BLOCK)
+            ]
         means, variances = (torch.cat(parts).to(self.dtype) for parts in zip(*fits, strict=True))
         return DiagonalNormal(means, variances.log())
 
-    def _fit(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _fit(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and variance, each (B, d)."""
         generator = torch.Generator(x.device).manual_seed(SEED)
-        log_density = partial(log_joint, self, x)
-        start = self._starts(x, generator)
+        log_density = partial(log_joint, self, x, c=c)
+        start = self._starts(x, c, generator)
         scale = posterior_scale(log_density, start[:1])
         samples = hmc.sample(
             log_density,
@@ -88,27 +84,29 @@ class FittedAdapter(VAEAdapter):
         # The floor is for chains that never moved.
         return samples.mean(0), samples.var(0).maximum(0.01 * scale.square())
 
-    def _starts(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _starts(self, x: Tensor, c: Tensor | None, generator: torch.Generator) -> Tensor:
         """Candidates chosen with odds equal to their importance weights, (CHAINS, B, d)."""
-        shape = (PRIOR_DRAWS, 1, self.latent_dim)
-        z = torch.randn(shape, generator=generator, dtype=torch.float64, device=x.device)
         x = x.to(self.dtype)
-        log_odds = self.vae.decode(z[:, 0].to(self.dtype)).cross_log_prob(x).double()
-        log_odds -= math.log(PRIOR_DRAWS)
-        z = z.expand(-1, len(x), -1)
+        z, log_odds = [], []
+        if c is None:
+            # Decoded once for all images, which a condition would not allow.
+            shape = (PRIOR_DRAWS, 1, self.latent_dim)
+            drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device=x.device)
+            weights = self.vae.decode(drawn[:, 0].to(self.dtype)).cross_log_prob(x).double()
+            z.append(drawn.expand(-1, len(x), -1))
+            log_odds.append(weights - math.log(PRIOR_DRAWS))
         if self.encoder:
-            q = super().encode(x)
+            q = super().encode(x, c)
             q = DiagonalNormal(q.mean.double(), q.log_var.double())
             drawn = draw(q, ENCODER_DRAWS, generator)
-            weights = (
-                self.log_likelihood(x, drawn) + standard_normal_log_prob(drawn) - q.log_prob(drawn)
-            )
-            z = torch.cat([z, drawn])
-            log_odds = torch.cat([log_odds, weights - math.log(ENCODER_DRAWS)])
+            weights = log_joint(self, x, drawn, c) - q.log_prob(drawn)
+            z.append(drawn)
+            log_odds.append(weights - math.log(ENCODER_DRAWS))
         # The first of exponential waiting times is a choice with the odds of their rates.
-        waiting = log_odds.new_empty((CHAINS, *log_odds.shape)).exponential_(generator=generator)
-        chosen = (log_odds - waiting.log()).argmax(1)
-        return z.gather(0, chosen.unsqueeze(-1).expand(-1, -1, self.latent_dim))
+        odds = torch.cat(log_odds)
+        waiting = odds.new_empty((CHAINS, *odds.shape)).exponential_(generator=generator)
+        chosen = (odds - waiting.log()).argmax(1)
+        return torch.cat(z).gather(0, chosen.unsqueeze(-1).expand(-1, -1, self.latent_dim))
 
 
 def posterior_scale(log_density: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

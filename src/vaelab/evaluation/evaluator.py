@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -53,13 +54,19 @@ def evaluate(
         The metrics (nats per image; mean squared error per pixel) and the arrays, images as
         uint8 of shape (..., P).
     """
-    model = model.to(compute.device).eval()
     evaluation: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    with inference(compute):
+        return evaluation(spec, model, dataset, settings, compute).run()
+
+
+@contextmanager
+def inference(compute: Compute) -> Iterator[None]:
+    """Without gradients, in the precision of a device."""
     with (
         torch.inference_mode(),
         torch.autocast(compute.device.type, compute.dtype, enabled=compute.precision == "bf16"),
     ):
-        return evaluation(spec, model, dataset, settings, compute).run()
+        yield
 
 
 def to_uint8(means: Tensor) -> np.ndarray:
@@ -93,7 +100,7 @@ class Evaluation(ABC, Generic[Network]):
     ) -> None:
         if spec.data.binarize == "dynamic":
             dataset = dataset.binarized()
-        self.spec, self.model, self.dataset = spec, model, dataset
+        self.spec, self.model, self.dataset = spec, model.to(compute.device).eval(), dataset
         self.settings, self.compute = settings, compute
         whole = {
             "train": (dataset.train_images, dataset.train_labels, spec.data.train_subset),

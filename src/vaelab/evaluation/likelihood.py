@@ -64,7 +64,8 @@ def likelihood_tables(
 
     Returns:
         Rows of the curve (samples, split, estimator, nats, se, images, z_samples) and of the
-        estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic).
+        estimates at the end (split, estimator, nats, se, images, z_samples, diagnostic;
+        over_elbo and over_elbo_se: difference to the ELBO, and its paired standard error).
     """
     splits = {"train": dataset.train_images[: spec.data.train_subset], "test": dataset.test_images}
     along, at_end = (
@@ -98,10 +99,10 @@ def likelihood_tables(
         for estimator, entry in ESTIMATORS.items():
             if entry.draws == "own":
                 estimates[estimator] = load_object(entry.function)(fitted, x, generator, settings)
-        final += [
-            {"split": split, **_row(estimator, estimate), "diagnostic": estimate.note()}
-            for estimator, estimate in estimates.items()
-        ]
+        for estimator, estimate in estimates.items():
+            over, over_se = estimate.over(estimates["elbo"])
+            row = {"split": split, **_row(estimator, estimate), "diagnostic": estimate.note()}
+            final.append(row | {"over_elbo": over, "over_elbo_se": over_se})
     return curve, final
 
 

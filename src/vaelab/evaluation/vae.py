@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab.estimators.fitted import adapter_of
-from vaelab.estimators.log_weights import log_terms
+from vaelab.estimators.fitted import FittedAdapter, adapter_of
+from vaelab.estimators.log_weights import LogTerms, log_terms
 from vaelab.estimators.model import VAEAdapter
 from vaelab.estimators.reductions import elbo, importance
 from vaelab.evaluation.evaluator import (
@@ -24,7 +24,7 @@ from vaelab.evaluation.evaluator import (
 )
 from vaelab.models.distributions import kl_to_standard_normal
 from vaelab.models.vae import LatentVariableModel
-from vaelab.results.records import Losses, Measured
+from vaelab.results.records import FittedLikelihood, Losses, Measured
 
 CONDITIONAL = 16  # images per label in a 4 x 4 grid
 CODES = 1000  # training images whose codes are kept (the report's Figure 13)
@@ -133,14 +133,7 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
         Args:
             bound: what `bound` says of the test split.
         """
-        index = self.representative("test", self.settings.nll_images, LIKELIHOOD)
-        terms = log_terms(
-            self.adapter,
-            self.images("test", index),
-            self.settings.nll_samples,
-            self.generator(LIKELIHOOD),
-            c=self.condition("test", index),
-        )
+        terms = self.terms(self.adapter)
         gap = importance(terms).nats - elbo(terms).nats
         return {
             "nll": bound["neg_elbo"] - gap.mean().item(),
@@ -148,6 +141,34 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
             "nll_images": len(gap),
             "nll_z_samples": self.settings.nll_samples,
         }
+
+    def fitted_likelihood(self, bound: Losses) -> FittedLikelihood:
+        """The same from Gaussians fitted to each posterior, and how much higher it is from q.
+
+        An encoder that is too sure of an image hides a part of log p(x) from importance sampling.
+        """
+        own, fitted = self.terms(self.adapter), self.terms(FittedAdapter(self.model, encoder=True))
+        gap = importance(fitted).nats - elbo(own).nats
+        excess, excess_se = importance(fitted).over(importance(own))
+        return {
+            "nll": bound["neg_elbo"] - gap.mean().item(),
+            "nll_se": math.hypot(bound["neg_elbo_se"], standard_error(gap)),
+            "encoder_excess": excess,
+            "encoder_excess_se": excess_se,
+            "images": len(gap),
+            "z_samples": self.settings.nll_samples,
+        }
+
+    def terms(self, adapter: VAEAdapter) -> LogTerms:
+        """Log-densities at draws from a proposal, for a stratified subset of the test images."""
+        index = self.representative("test", self.settings.nll_images, LIKELIHOOD)
+        return log_terms(
+            adapter,
+            self.images("test", index),
+            self.settings.nll_samples,
+            self.generator(LIKELIHOOD),
+            c=self.condition("test", index),
+        )
 
     def reconstruct(self, index: slice | np.ndarray) -> np.ndarray:
         """Means decoded from one sampled z per test image, as the report shows them."""

@@ -120,6 +120,8 @@ COLUMNS: dict[str, Column] = {
     "split": Column("set", "Set", kind="text"),
     "estimator": Column("estimator", "Estimator", kind="text"),
     "nats": Column("log p(x)", "log p(x)"),
+    "over_elbo": Column("− ELBO", "at the end", "− ELBO", decimals=2),
+    "over_elbo_short": Column("− ELBO, 50 draws", "50 draws", "− ELBO", decimals=2),
     "images": Column("images", "Images", kind="count"),
     "z_samples": Column("z per image", "Samples of z", kind="count"),
     "diagnostic": Column("diagnostic", "Diagnostic", kind="text"),

@@ -43,6 +43,7 @@ DRAWING_GROUPS = 3
 CODE = {
     "classifier": "vaelab.evaluation.quality",
     "measures": "vaelab.evaluation.quality",
+    "nll": "vaelab.pipeline.nll",
     "metrics": "vaelab.pipeline.summary",
     "search": "vaelab.pipeline.search_steps",
     "claims": "vaelab.original.claims",

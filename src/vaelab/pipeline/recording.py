@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from vaelab.output.catalogue import CATALOGUE
-from vaelab.pipeline.planning import CODE, Plan
+from vaelab.pipeline.planning import Plan
 from vaelab.publishing.verify import Origin, verify
 from vaelab.results.files import RunFiles
 from vaelab.results.manifest import put_on_record, read_manifest
@@ -19,6 +19,7 @@ from vaelab.util.io import read_json
 FILES = {
     "classifier": ["checkpoints/classifier.safetensors"],
     "measures": ["measures.json"],
+    "nll": ["nll.json"],
     "metrics": ["metrics.json"],
     "search": ["search/decisions.json"],
     "claims": ["claims.csv", "claims.md"],
@@ -29,6 +30,7 @@ FILES = {
 _SUMMARIES = ("measures", "search")
 _MADE_FROM = {
     "measures": ("classifier",),
+    "table_1": ("nll",),
     "metrics": _SUMMARIES,
     "claims": _SUMMARIES,
 }
@@ -72,9 +74,10 @@ class Records:
         for name in before:
             for file in FILES[name]:
                 yield manifest[file]["sha256"] if file in manifest else f"no {file}"
-        if target in CODE and target not in ("measures", "metrics", "claims"):
+        if target in ("classifier", "search", "page"):
             return
-        ids = self.plan.ids_of(target) if target in CATALOGUE else self.plan.runs.by_id
+        shown = "table_1" if target == "nll" else target
+        ids = self.plan.ids_of(shown) if shown in CATALOGUE else self.plan.runs.by_id
         for run_id in ids:
             try:
                 provenance = read_json(RunFiles(self.folder, run_id).text("provenance.json"))

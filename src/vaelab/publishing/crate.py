@@ -27,7 +27,10 @@ PROFILES = {
 }
 # Terms that RO-Crate's own context lacks, among them sha256.
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
-REPORTED = ("figures/*", "tables/*", "claims.*", "metrics.json", "measures.json", "search/*")
+REPORTED = (
+    *("figures/*", "tables/*", "search/*"),
+    *("claims.*", "metrics.json", "measures.json", "nll.json"),
+)
 OF_A_RUN = ("history.csv", "metrics.json", "provenance.json")
 MEDIA = {
     ".csv": "text/csv",

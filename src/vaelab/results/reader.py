@@ -12,12 +12,13 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from vaelab.results.records import Decisions, Loss, Metrics, Provenance, Split
+from vaelab.results.records import Decisions, FittedLikelihood, Loss, Metrics, Provenance, Split
 from vaelab.settings.config import MEANINGLESS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
 PROBE = "arch_"
+NLL_FILE = "nll.json"
 
 
 class Arrays(Mapping[str, np.ndarray]):
@@ -93,6 +94,12 @@ class Results:
         """The log of the architecture search, or None before the search has run."""
         path = self.folder / "search" / "decisions.json"
         return cast(Decisions, read_json(path)) if path.is_file() else None
+
+    @cached_property
+    def fitted_likelihoods(self) -> dict[str, FittedLikelihood]:
+        """What nll.json says, by run id; nothing where it was not written."""
+        path = self.folder / NLL_FILE
+        return cast(dict[str, FittedLikelihood], read_json(path)) if path.is_file() else {}
 
     def has(self, name: str) -> bool:
         """Whether every seed of a run has been evaluated."""

@@ -130,6 +130,17 @@ class Provenance(TypedDict):
     evaluate_seconds: NotRequired[float]
 
 
+class FittedLikelihood(TypedDict):
+    """An entry of nll.json: -log p(x), nats; how much higher it is from the encoder's draws."""
+
+    nll: float
+    nll_se: float
+    encoder_excess: float
+    encoder_excess_se: float
+    images: int
+    z_samples: int
+
+
 class Reference(TypedDict, total=False):
     """Measures of the real images."""
 

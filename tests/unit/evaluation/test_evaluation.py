@@ -19,6 +19,7 @@ from vaelab.estimators.model import VAEAdapter
 from vaelab.estimators.reductions import elbo, importance
 from vaelab.evaluation import evaluator
 from vaelab.evaluation.evaluator import LIKELIHOOD, evaluate, to_uint8
+from vaelab.evaluation.vae import VaeEvaluation
 from vaelab.models.families import build
 from vaelab.models.vae import VAE
 from vaelab.models.vqvae import VQVAE
@@ -164,6 +165,14 @@ def test_nll_is_the_integral_over_the_prior_and_below_the_bound() -> None:
     # Bound and gap count as independent, though images with a high bound have a wide gap.
     assert 1.0 < found["nll_se"] / (exact.std(ddof=1) / math.sqrt(120)) < 1.3
     assert (found["nll_images"], found["nll_z_samples"]) == (120, 400)
+    # An encoder that is too sure of itself hides a part of log p(x), fitted posteriors do not.
+    set_layer(model.encoder_log_var.layers[0], 0.0, math.log(0.0004))
+    settings = SETTINGS.model_copy(update={"nll_images": 120, "nll_samples": 100})
+    narrow = run(spec, model, nll_images=120, nll_samples=100)[0]["test"]
+    fitted = VaeEvaluation(spec, model, DATA, settings, FP32).fitted_likelihood(narrow)
+    assert fitted["nll"] == pytest.approx(exact.mean(), abs=0.1)
+    assert fitted["encoder_excess"] == pytest.approx(narrow["nll"] - exact.mean(), abs=0.1)
+    assert fitted["encoder_excess"] > 10 * fitted["encoder_excess_se"] > 0.0
 
 
 def test_nll_of_some_images_is_the_bound_of_all_less_their_gap() -> None:
@@ -193,6 +202,9 @@ def test_nll_of_a_cvae_is_given_the_label() -> None:
     exact = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(-1).mean()
     assert found["nll"] == pytest.approx(exact, rel=1e-6)
     assert found["neg_elbo"] == pytest.approx(exact, rel=1e-6)
+    settings = SETTINGS.model_copy(update={"nll_images": 120, "nll_samples": 100})
+    fitted = VaeEvaluation(spec, model, DATA, settings, FP32).fitted_likelihood(found)
+    assert fitted["nll"] == pytest.approx(exact, abs=0.05)
 
 
 def test_collapsed_dimension_has_no_kl_and_is_not_active() -> None:

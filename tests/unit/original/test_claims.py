@@ -583,7 +583,7 @@ def test_missing_measures_curves_and_estimates_are_named(tmp_path):
     reasons = {claim: CLAIMS[claim].judge(evidence).reason for claim in ("C16", "C11", "C7c")}
     assert reasons["C16"] == "measures.json has no fid of run beta1."
     assert reasons["C11"] == "history.csv of run beta1 has no column test_kl."
-    assert "no report estimate on train images" in reasons["C7c"]
+    assert "no importance estimate on train images" in reasons["C7c"]
     (tmp_path / "runs" / "ml_n1000-s0" / "likelihood.csv").unlink()
     reason = CLAIMS["C7"].judge(Evidence.load(evidence.results)).reason
     assert reason == "likelihood.csv of run ml_n1000 is missing or damaged."

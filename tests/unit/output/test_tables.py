@@ -115,6 +115,22 @@ def test_table_1_compares_no_model_that_the_report_has_no_numbers_for(benchmarks
     assert beta_5["beta"] == 5
 
 
+def test_table_1_takes_the_likelihood_of_fitted_posteriors_where_it_is_known(
+    benchmarks: Results,
+) -> None:
+    known = {"nll": 125.0, "nll_se": 0.8, "images": 500, "z_samples": 100}
+    entry = known | {"encoder_excess": 1.06, "encoder_excess_se": 0.39}
+    write_json(benchmarks.folder / "nll.json", {"vae-s0": entry, "vae-s9": entry})
+    frame = table_1(Results(benchmarks.folder, benchmarks.alias))
+    assert (row(frame, "vae")["test_nll"], row(frame, "vae")["test_nll_spread"]) == (125.0, 0.8)
+    assert (
+        row(frame, "bvae_beta2")["test_nll"] == row(table_1(benchmarks), "bvae_beta2")["test_nll"]
+    )
+    text = markdown(frame)
+    assert "From the encoder it would be higher: VAE by 1.06 ± 0.39 nats." in text
+    assert "so biased upwards: BVAE, β = 2; " in text
+
+
 def test_table_1_shows_the_vq_vae_by_squared_error_alone(benchmarks: Results) -> None:
     frame = table_1(benchmarks)
     vq = row(frame, "vqvae")
@@ -350,28 +366,41 @@ def test_smoke_tables_say_so(tmp_path: Path) -> None:
     assert "**Smoke preset: numbers are meaningless.**" in text
 
 
-def test_likelihood_table_keeps_order_and_averages_seeds(tmp_path: Path) -> None:
+def test_likelihood_table_keeps_order_averages_seeds_and_sets_estimates_against_the_elbo(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "quick"
     for seed, shift in enumerate((0.0, 3.0)):
         run = write_run(folder, "ml_n1000", seed)
         rows = [
             {"split": split, "estimator": estimator, "nats": nats + shift, "se": 0.5, "images": 100,
-             "z_samples": 50, "diagnostic": "ESS 12 of 50"}
+             "z_samples": 5000, "diagnostic": "ESS 12 of 50", "over_elbo_se": 0.25}
             for split in ("train", "test")
-            for estimator, nats in (("importance", -141.0), ("ais", -140.0))
+            for estimator, nats in (("elbo", -150.0), ("importance", -141.0 + shift))
         ]  # fmt: skip
         write_csv(run / "likelihood_final.csv", pd.DataFrame(rows))
+        curve = [
+            {**row, "samples": samples, "z_samples": draws, "nats": row["nats"] - samples}
+            for samples in (0, 10)
+            for row, draws in zip(rows, (50, 500) * 2, strict=True)
+        ]
+        write_csv(run / "likelihood.csv", pd.DataFrame(curve))
     one = table_likelihood(Results(folder, alias(["ml_n1000"])))
     assert list(zip(one["split"], one["estimator"], strict=True)) == [
-        ("train", "importance"), ("train", "ais"), ("test", "importance"), ("test", "ais"),
+        ("train", "elbo"), ("train", "importance"), ("test", "elbo"), ("test", "importance"),
     ]  # fmt: skip
-    assert list(one["nats"][:2]) == [-141, -140]
+    assert list(one["nats"][:2]) == [-150, -141]
     assert list(one["nats_spread"]) == [0.5] * 4
+    assert list(one["over_elbo"][:2]) == [0.0, 9.0]
+    assert list(one["over_elbo_spread"]) == [0.25] * 4
+    # Importance sampling has more draws than the curves' 50.
+    np.testing.assert_array_equal(one["over_elbo_short"][:2], [0.0, np.nan])
     both = table_likelihood(Results(folder, alias(["ml_n1000"], (0, 1))))
-    assert list(both["nats"][:2]) == [-139.5, -138.5]
-    np.testing.assert_allclose(both["nats_spread"], np.sqrt(4.5))
+    assert list(both["nats"][:2]) == [-148.5, -138]
+    np.testing.assert_allclose(both["over_elbo_spread"][:2], [0.0, np.sqrt(4.5)])
     text = markdown(both)
-    assert "| ml_n1000 | train | importance | −139.5 ± 2.1 | 100 | 50 | ESS 12 of 50 |" in text
+    assert "| −138.0 ± 4.2 | 10.50 ± 2.12 |  | 100 | 5000 | ESS 12 of 50 |" in text
+    assert "without paired" not in text
 
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:

@@ -419,13 +419,6 @@ def test_fitted_posteriors_repeat_and_know_no_mode(name: str) -> None:
     torch.testing.assert_close(found.log_var, expected.log_var, rtol=0, atol=0)
 
 
-def test_fitted_posteriors_are_unconditional() -> None:
-    model = build(VARIANTS["onehot"], generator())
-    x, c, _ = toy_batch(VARIANTS["onehot"], model)
-    with pytest.raises(VaelabError, match="unconditional"):
-        FittedAdapter(model, encoder=True).proposal(x, c)
-
-
 def test_cross_log_prob_pairs_every_distribution_with_every_image() -> None:
     x = torch.rand((4, 9), generator=generator())
     for p in (

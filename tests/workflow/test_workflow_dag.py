@@ -112,6 +112,8 @@ def test_target_plans_its_runs_and_nothing_else(plans: dict[str, Plan], target: 
     rest = Counter([target]) + expected_data(runs)
     if target in ("table_2", "figure_15"):
         rest += Counter(["search", "search_step"])
+    if target == "table_1":
+        rest += Counter(["nll"])
     assert plan.rules == rest + Counter({"train": len(runs)})
 
 
@@ -173,6 +175,7 @@ def test_all_is_the_default_and_plans_everything(plans: dict[str, Plan]) -> None
             "page",
             "metrics",
             "measures",
+            "nll",
         ]
         + ["classifier", "search", "search_step", "fetch_mnist", "fetch_frey"]
     ) + Counter({"train": len(plans["models"].trained)})
@@ -189,6 +192,7 @@ def test_all_writes_the_files_of_the_contract(plans: dict[str, Plan]) -> None:
         "metrics.json",
         "index.html",
         "measures.json",
+        "nll.json",
         "search/decisions.json",
     }
     figures = {f"figures/figure_{number:02d}.png" for number in range(1, 16)}

@@ -33,6 +33,9 @@ rule measures:
     input:
         PLAN.evaluations(RUNS.by_id),
         rules.classifier.output,
+        # The search's answer is measured as well.
+        rules.search.output,
+        searched,
     output:
         update(f"{RESULTS}/measures.json"),
     log:
@@ -47,6 +50,7 @@ rule measures:
         runtime=growing(60),
     params:
         runs=sorted(RUNS.alias),
+        further=lambda wildcards: PLAN.further_seeds,
         code=lambda wildcards: PLAN.code("measures"),
     shell:
         "vaelab measure --threads {threads} > {log:q} 2>&1"

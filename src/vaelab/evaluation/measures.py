@@ -22,7 +22,8 @@ from scipy.stats import rankdata
 from vaelab.data import Dataset
 from vaelab.data.registry import DIGITS
 from vaelab.evaluation.factors import ceiling, disentanglement, measure_factors
-from vaelab.results.reader import Results
+from vaelab.results.reader import Arrays, Results
+from vaelab.results.records import Measures
 
 NEIGHBOURS = 10
 # Variance floors, in units of squared [0, 1] pixels, for `gaussian_floor_losses`.
@@ -32,6 +33,12 @@ MANIFOLD_SIZE, MANIFOLD_NEIGHBOURS = 2000, 3
 # Codes for `prior_auc`, half of them fitted, and neighbours that vote.
 TWO_SAMPLE_SIZE, TWO_SAMPLE_NEIGHBOURS = 5000, 20
 _ROWS = 1000
+# What two classifiers measure differently.
+CLASSIFIED = {
+    f"{key}{uniform}"
+    for key in ("fid", "precision", "recall", "confidence", "label_agreement")
+    for uniform in ("", "_uniform")
+}
 
 
 @dataclass(frozen=True)
@@ -395,32 +402,59 @@ def measure_run(arrays: Mapping[str, np.ndarray], real: Reference) -> dict[str, 
     return measured
 
 
-def measure_runs(results: Results, references: Mapping[str, Reference]) -> dict[str, Any]:
-    """The content of measures.json: every finished run on labelled images, per seed.
+def measure_runs(
+    results: Results, references: Mapping[str, Reference], before: Measures | None = None
+) -> dict[str, Any]:
+    """The content of measures.json: runs on labelled images, every seed on record.
 
-    Names that share a training share its measures, computed once.
+    Of the search's networks only the answer is measured, beside those of the run table. Names that
+    share a training share its measures, computed once. Seeds whose arrays are not at hand keep the
+    measures that they have. If these rest on another classifier, what was measured by it is not
+    measured anew: such numbers cannot be compared.
 
     Args:
         results: the runs.
         references: by dataset, that of the digits first.
+        before: the file as it is.
     """
+    before = before or Measures()
+    answer = results.decisions["answer"].get("run") if results.decisions else None
+    kept = {
+        run_id: numbers
+        for name, seeds in before.get("runs", {}).items()
+        for run_id, numbers in zip(
+            before.get("ids", {}).get(name) or results.alias.get(name, ()), seeds, strict=False
+        )
+    }
     by_id: dict[str, dict[str, float]] = {}
     runs: dict[str, list[dict[str, float]]] = {}
-    for name in sorted(results.alias):
+    ids: dict[str, list[str]] = {}
+    for name in sorted({*results.alias, *([answer] if answer else [])}):
         if not results.has(name):
             continue
         real = references.get(results.metrics(name)[0]["spec"]["dataset"])
         if real is None:
             continue
-        for index, run_id in enumerate(results.alias[name]):
-            if run_id not in by_id:
-                by_id[run_id] = measure_run(results.arrays(name, index), real)
-            runs.setdefault(name, []).append(by_id[run_id])
+        for run_id in (seed["run"] for seed in results.recorded(name)):
+            path = results.folder / "runs" / run_id / "arrays.npz"
+            if run_id not in by_id and path.is_file():
+                by_id[run_id] = measure_run(Arrays(path), real)
+            if numbers := by_id.get(run_id) or kept.get(run_id):
+                runs.setdefault(name, []).append(numbers)
+                ids.setdefault(name, []).append(run_id)
     digits, *others = (
         {"classifier": {"test_accuracy": real.test_accuracy}, "reference": real.numbers}
         for real in references.values()
     )
-    measured: dict[str, Any] = digits | {"runs": runs}
+    staying = [numbers for run_id, numbers in kept.items() if run_id not in by_id]
+    if staying and digits["classifier"] != before.get("classifier"):
+        taken = CLASSIFIED & {key for numbers in staying for key in numbers}
+        for numbers in by_id.values():
+            for key in taken & numbers.keys():
+                del numbers[key]
+        old = {**before.get("reference", {})}
+        digits = {"classifier": before["classifier"], "reference": digits["reference"] | old}
+    measured: dict[str, Any] = digits | {"runs": runs, "ids": ids}
     if others:
         measured["datasets"] = dict(zip(list(references)[1:], others, strict=True))
     return measured

@@ -19,10 +19,11 @@ from vaelab.evaluation.classifier import (
 from vaelab.evaluation.measures import measure_runs, reference
 from vaelab.results.files import classifier_file
 from vaelab.results.reader import Results
+from vaelab.results.records import Measures
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs
 from vaelab.training.device import configure_process, resolve_compute
-from vaelab.util.io import write_json
+from vaelab.util.io import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def train_and_save_classifier(config: Config, *, threads: int = 1) -> None:
 
 
 def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
-    """Write measures.json for every evaluated run on labelled images.
+    """Write measures.json for every evaluated run on labelled images, and the search's answer.
 
     Datasets other than the digits get their classifiers here.
     """
@@ -60,10 +61,9 @@ def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
             partial(classify, model), data, config.evaluation.generated, config.evaluation.images
         )
         logger.info(f"{name}: classifier right on {references[name].test_accuracy:.1%} of test")
-    write_json(
-        config.folder / "measures.json",
-        measure_runs(Results(config.folder, runs.alias), references),
-    )
+    path = config.folder / "measures.json"
+    before: Measures = read_json(path) if path.is_file() else Measures()
+    write_json(path, measure_runs(Results(config.folder, runs.alias), references, before))
 
 
 def _trained(config: Config, data: Dataset, threads: int) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ FILES = {
 # What each is made from beside evaluated runs. The search's own runs are in its decisions.
 _SUMMARIES = ("measures", "search")
 _MADE_FROM = {
-    "measures": ("classifier",),
+    "measures": ("classifier", "search"),
     "table_1": ("nll",),
     "metrics": _SUMMARIES,
     "claims": _SUMMARIES,

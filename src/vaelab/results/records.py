@@ -163,10 +163,14 @@ class Judged(TypedDict, total=False):
 
 
 class Measures(Judged, total=False):
-    """measures.json: of the digits, of other labelled datasets, and of every run, one a seed."""
+    """measures.json: of the digits, of other labelled datasets, and of every run, one a seed.
+
+    `ids` are the runs' ids in the order of their seeds; older files have those of the settings.
+    """
 
     datasets: dict[str, Judged]
     runs: dict[str, list[dict[str, float]]]
+    ids: dict[str, list[str]]
 
 
 class SearchAnswer(TypedDict):

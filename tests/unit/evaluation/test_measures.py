@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -296,11 +297,17 @@ def test_measures_of_all_runs(tmp_path):
         "cvae-s0": vae_arrays(20, True),
         "vqvae-s0": {"generated": generated, "generated_uniform": 255 - generated},
         "frey_d2-s0": {"train_codes": np.zeros((5, 2))},
+        # A further seed on record, and the search's answer.
+        "cvae-s7": vae_arrays(30, True),
+        "arch_400_3-s0": vae_arrays(40, False),
+        "arch_400_3-s1": vae_arrays(50, False),
     }
     for run, arrays in content.items():
         write_npz(tmp_path / "runs" / run / "arrays.npz", arrays)
         dataset = "frey" if "frey" in run else "mnist"
-        write_json(tmp_path / "runs" / run / "metrics.json", {"spec": {"dataset": dataset}})
+        metrics = {"run": run, "samples": 1, "spec": {"dataset": dataset}}
+        write_json(tmp_path / "runs" / run / "metrics.json", metrics)
+    write_json(tmp_path / "search" / "decisions.json", {"answer": {"run": "arch_400_3"}})
     alias = {
         "vae": ["vae-s0", "vae-s1"],
         "twin": ["vae-s0", "vae-s1"],
@@ -318,14 +325,28 @@ def test_measures_of_all_runs(tmp_path):
     result = measure_runs(Results(tmp_path, alias), {"mnist": real})
     json.dumps(result, allow_nan=False)
     assert result["classifier"]["test_accuracy"] == pytest.approx(0.99)
-    assert set(result["runs"]) == {"vae", "twin", "cvae", "vqvae"}
+    assert set(result["runs"]) == {"vae", "twin", "cvae", "vqvae", "arch_400_3"}
+    assert result["ids"]["cvae"] == ["cvae-s0", "cvae-s7"]
     assert result["runs"]["twin"] == result["runs"]["vae"]
     assert len(result["runs"]["vae"]) == 2
     assert result["runs"]["vae"][0] != result["runs"]["vae"][1]
-    assert len(calls) == 5  # four VAE and CVAE seeds would be seven with the twin's
+    assert len(calls) == 8  # ten with the twin's
     vqvae = result["runs"]["vqvae"][0]
     assert vqvae["fid_uniform"] > vqvae["fid"]
     assert "knn_accuracy" not in vqvae
     # The reference images are as random as the generated ones.
     assert result["reference"]["sharpness"] == pytest.approx(vqvae["sharpness"], rel=0.02)
     assert result["reference"]["constant_pixels"] == 0
+    # Arrays that are gone: their measures stay, and no other classifier's stand beside them.
+    (tmp_path / "runs" / "vae-s0" / "arrays.npz").unlink()
+    again = measure_runs(Results(tmp_path, alias), {"mnist": real}, result)
+    assert again == result
+    del result["runs"]["vae"][0]["precision"], result["ids"]
+    other = measure_runs(
+        Results(tmp_path, alias), {"mnist": replace(real, test_accuracy=0.5)}, result
+    )
+    assert other["classifier"] == result["classifier"]
+    assert other["runs"]["vae"][0] == result["runs"]["vae"][0]
+    assert "fid" not in other["runs"]["vae"][1]
+    assert "precision" in other["runs"]["vae"][1]
+    assert other["runs"]["vae"][1]["prior_auc"] == result["runs"]["vae"][1]["prior_auc"]

@@ -29,7 +29,6 @@ from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.fast.optimizer import fastest_optimizer
 from vaelab.training.history import FITTED_IMAGES
 from vaelab.training.trainer import Trainer, TrainingResult
-from vaelab.util.errors import VaelabError
 
 UNCONDITIONAL = [name for name, run in VARIANTS.items() if run.model.condition == "none"]
 DATA = toy_images()

@@ -84,9 +84,10 @@ class Evidence:
         """A number of measures.json for a run, times a factor."""
         self.seeds(name)
         seeds = self.measures.get("runs", {}).get(name, [])
-        if not seeds or any(key not in seed for seed in seeds):
+        values = [seed[key] for seed in seeds if key in seed]
+        if not values:
             raise NotEvaluated(f"{MEASURES_FILE} has no {key} of run {name}")
-        return self._estimate(name, key, [seed[key] for seed in seeds], factor=factor)
+        return self._estimate(name, key, values, factor=factor)
 
     def measured(self, names: Iterable[str], key: str, factor: float = 1.0) -> dict[str, Estimate]:
         """The same number of measures.json for several runs, by label."""

@@ -111,7 +111,7 @@ def measured(
         kind = family(seeds[0]["spec"])
         for numbers in (*map(loss_values, seeds), *measures.get(name, ())):
             for quantity, value in numbers.items():
-                if quantity not in EXACT and not quantity.endswith(("_se", "_uniform")):
+                if quantity not in EXACT and not quantity.endswith(("_se", "_uniform", "mmd")):
                     values[kind, quantity][name].append(value)
     found: Spreads = {}
     for (kind, quantity), by_run in values.items():

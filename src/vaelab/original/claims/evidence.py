@@ -87,7 +87,9 @@ class Evidence:
         values = [seed[key] for seed in seeds if key in seed]
         if not values:
             raise NotEvaluated(f"{MEASURES_FILE} has no {key} of run {name}")
-        return self._estimate(name, key, values, factor=factor)
+        # Of single factors no spread is on record: that of their mean.
+        quantity = "mig" if key.startswith("mig_") else ""
+        return self._estimate(name, key, values, quantity, factor)
 
     def measured(self, names: Iterable[str], key: str, factor: float = 1.0) -> dict[str, Estimate]:
         """The same number of measures.json for several runs, by label."""
@@ -282,8 +284,8 @@ class Evidence:
         for name in names:
             seed = self.seeds(name)[0]
             share = seed["samples"] / _the_report_s_training(name, seed)[0]
-            if not _as_printed(seed) or share < 0.5:
-                recipe = "the report's" if _as_printed(seed) else "another"
+            if not as_printed(seed) or share < 0.5:
+                recipe = "the report's" if as_printed(seed) else "another"
                 raise NotComparable(
                     f"{why}; here {self.label(name)} was trained by {recipe} recipe with "
                     f"{100.0 * share:.3g} % of the report's samples"
@@ -299,7 +301,7 @@ class Evidence:
         for name in self.runs:
             for seed in self.seeds(name):
                 spec = seed["spec"]
-                whose = "the report's" if _as_printed(seed) else "the modern"
+                whose = "the report's" if as_printed(seed) else "the modern"
                 start = "N(0, 0.01)" if spec["init"] == "normal" else "fan-in"
                 rate = json.dumps(spec["learning_rate"])
                 recipes[
@@ -326,7 +328,7 @@ def _rows(name: str, file: str, frame: pd.DataFrame, split: str, estimator: str)
     return rows
 
 
-def _as_printed(metrics: Metrics) -> bool:
+def as_printed(metrics: Metrics) -> bool:
     """Whether a run was trained by the report's recipe."""
     spec = metrics["spec"]
     part = MODEL_PARTS[spec["model"]]

@@ -252,8 +252,8 @@ def _c34(e: Evidence) -> Iterator[Check]:
     Holds if: timed in turn on one machine.
     """
     raise NotEvaluated(
-        "The models were not timed in turn on an idle machine; the seconds of a training depend on "
-        "what else the machine did, and equal parameters are no measurement"
+        "The models were not timed in turn on an idle machine. The seconds of a training depend on "
+        "what else the machine did, and a timing differs from run to run, while verdicts repeat"
     )
 
 

@@ -22,12 +22,14 @@ from vaelab.models.families import build
 from vaelab.settings.config import EvaluationSettings
 from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 from vaelab.training.device import configure_process
+from vaelab.training.trainer import Trainer
 
 RECORD = Path(__file__).with_name("golden.json")
 SCHEMAS = {"training": TRAINING_SCHEMA, "evaluation": EVALUATION_SCHEMA}
 SETTINGS = EvaluationSettings(nll_images=20, nll_samples=10, generated=100)
 IMAGES = toy_images(train=135)
 # Where a code or a chain's move is chosen, rounding grows: these train shortly and may differ more.
+# Their first step, before any choice can differ, is on record by itself and shows the rate.
 TRAININGS = SPECS | {
     "mcem": SPECS["mcem"].changed(samples=64),
     "vqvae": SPECS["vqvae"].changed(samples=32, learning_rate=2.0**-12),
@@ -43,6 +45,21 @@ def trained(name: str) -> dict[str, float]:
         key: float(tensor.double().abs().sum())
         for key, tensor in sorted(result.state.items())
         if tensor.is_floating_point()
+    }
+
+
+def first_step(name: str) -> dict[str, float]:
+    """How far all weights of each kind go in one step."""
+    batch = TRAININGS[name].recipe.batch_size
+    spec = TRAININGS[name].changed(samples=batch, schedule="constant")
+    trainer = Trainer("golden", spec, 0, IMAGES, FP32)
+    before = {key: tensor.clone() for key, tensor in trainer.model.state_dict().items()}
+    after = trainer.run(resume=Path("/nonexistent")).state
+    return {
+        key: float((after[key] - tensor).double().abs().sum())
+        for key, tensor in before.items()
+        # Biases before a batch norm have gradients of rounding alone.
+        if tensor.dim() > 1
     }
 
 
@@ -70,26 +87,36 @@ def _numbers(value: Any, path: str = "") -> dict[str, float]:
     return {path.strip(): float(value)}
 
 
-@pytest.mark.parametrize("stage", ["training", "evaluation"])
+STAGES = {"training": trained, "evaluation": evaluated}
+
+
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("name", SPECS)
 def test_numbers_are_those_on_record(name: str, stage: str) -> None:
     """In fp32 another CPU's rounding changes some 1e-6 of them, a changed meaning more."""
     configure_process(1)
     record = json.loads(RECORD.read_text())
     assert record["schemas"][stage] == SCHEMAS[stage], "record the numbers of the new schema"
-    found = trained(name) if stage == "training" else evaluated(name)
+    found = STAGES[stage](name)
     assert found == pytest.approx(record[stage][name], rel=RELATIVE.get(name, 1e-4), abs=1e-6), (
         f"the {stage} computes something else: raise {stage.upper()}_SCHEMA in settings/spec.py, "
         "or mend the code; then record the numbers again"
     )
 
 
+@pytest.mark.parametrize("name", RELATIVE)
+def test_the_first_step_is_as_long_as_on_record(name: str) -> None:
+    configure_process(1)
+    record = json.loads(RECORD.read_text())["first step"][name]
+    assert first_step(name) == pytest.approx(record, rel=2e-4), "see above"
+
+
 if __name__ == "__main__":
     configure_process(1)
-    numbers = {
+    recorded = {
         "schemas": SCHEMAS,
-        "training": {name: trained(name) for name in SPECS},
-        "evaluation": {name: evaluated(name) for name in SPECS},
+        **{stage: {name: numbers(name) for name in SPECS} for stage, numbers in STAGES.items()},
+        "first step": {name: first_step(name) for name in RELATIVE},
     }
-    rounded = json.loads(json.dumps(numbers), parse_float=lambda text: float(f"{float(text):.8g}"))
+    rounded = json.loads(json.dumps(recorded), parse_float=lambda text: float(f"{float(text):.8g}"))
     RECORD.write_text(json.dumps(rounded, indent=1) + "\n")

@@ -16,7 +16,7 @@ export XDG_CACHE_HOME := $(shell echo $${TMPDIR:-/tmp}/vaelab-cache-$$(id -u))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all test test-fast test-slurm lint docs smoke restore publish yardstick bench setup setup-dev clean
+.PHONY: all test test-fast test-slurm chaos lint docs smoke restore publish yardstick bench setup setup-dev clean
 
 all: setup
 	$(SNAKEMAKE) all
@@ -60,6 +60,10 @@ bench: $(VENV)/.installed-bench
 # Run `all` on a Slurm of three nodes and disturb it on the way. Needs root; takes ten minutes.
 test-slurm: setup-dev
 	VAELAB_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster
+
+# Disturb a smoke run at random and compare it with one in peace: `make chaos SEED=7`. A few minutes.
+chaos: setup-dev
+	$(BIN)/python tests/support/chaos.py $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 # Two processes: one runs whole workflows, the other runs everything else.
 test: setup-dev

@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from vaelab.util.io import usable_caches
 from vaelab.util.progress import Progress, duration, table
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
     from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
+
+# Snakemake imports this before it makes its cache, which a home may not hold.
+usable_caches()
 
 # What Snakemake says at every run, and what the lines above the bars replace.
 HIDDEN = (

@@ -289,10 +289,12 @@ def search(config: Config, step: int | None, summary: bool) -> None:
     Without options: print the decisions so far.
     """
     from vaelab.pipeline.search_steps import print_decisions, write_step, write_summary
+    from vaelab.results.manifest import put_on_record
 
     runs = load_runs(config)
     if step is not None:
         write_step(config, runs, step)
+        put_on_record(config.folder, [f"search/step_{step}.json"])
     elif summary:
         write_summary(config, runs)
         _record(config, "search")
@@ -403,10 +405,8 @@ def verify(config: Config) -> None:
     Names what is damaged, missing, stale or from other settings. Changes nothing.
     """
     from vaelab.pipeline.recording import Records
-    from vaelab.publishing.verify import without_record
 
-    problems = Records(Plan(config, load_runs(config))).problems()
-    unknown = without_record(config)
+    problems, unknown = Records(Plan(config, load_runs(config))).verified()
     for line in problems:
         click.echo(line)
     if unknown:

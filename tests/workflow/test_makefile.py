@@ -24,11 +24,12 @@ exec {python} -c "import sys; sys.version_info = ({version}); $2"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What `make` needs of a bare clone."""
+    """What `make` needs of a bare clone, in a folder with a space and a letter beyond ASCII."""
+    folder = tmp_path / "mon café"
+    shutil.copytree(ROOT / "envs", folder / "envs")
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "envs", tmp_path / "envs")
-    return tmp_path
+        shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

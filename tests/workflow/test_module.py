@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vaelab.util.io import one_at_a_time
 from workflow_project import Project, commit, copy_project
 
 RUNS = ("narrow-s0", "narrow-s1", "wide-s0", "wide-s1")
@@ -53,6 +54,13 @@ def test_everything_stays_in_the_other_project(vaelab: Project, example: Project
 
 def test_run_is_repeated_by_nothing(example: Project) -> None:
     assert example.plan().jobs == []
+
+
+def test_second_workflow_on_its_preset_is_refused(example: Project) -> None:
+    with one_at_a_time(example.folder / "results/smoke"):
+        done = example.command("snakemake", "--cores", "1", "--force", "compare")
+    assert done.returncode == 1
+    assert "another workflow is at work on results/smoke; wait for it to end" in done.stdout
 
 
 def test_figures_of_the_report_can_be_had_too(example: Project) -> None:

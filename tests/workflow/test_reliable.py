@@ -6,13 +6,11 @@ Checkout, results and data are in folders with spaces and non-ASCII letters.
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from workflow_project import OUTPUT, Project, copy_project
+from workflow_project import Project, copy_project
 
 FIGURE = ("--config", "preset=smoke", "results=mes résultats", "data={root: mes données}")
 FOLDER = "mes résultats/smoke"
@@ -89,26 +87,6 @@ def test_redraw_that_fails_leaves_the_old_figure(project: Project) -> None:
     assert figure.read_bytes() == before
 
 
-def test_second_workflow_on_a_preset_is_refused_and_hangup_leaves_no_lock(project: Project) -> None:
-    """Even after the end of a third has removed Snakemake's own lock; and SIGHUP leaves none."""
-    slow = project.start("models", *FIGURE, cores=1)
-    runs = project.folder / FOLDER / "runs"
-    before = len(list(runs.iterdir()))
-    while len(list(runs.iterdir())) == before and slow.poll() is None:
-        time.sleep(0.1)
-    locks = project.folder / ".snakemake/locks"
-    for lock in locks.glob("*"):
-        lock.unlink()
-    refused = project.command("snakemake", "table_1", *FIGURE, "--cores", "1")
-    assert refused.returncode == 1
-    assert f"another workflow is at work on {FOLDER}; wait for it to end" in refused.stdout
-    assert slow.poll() is None
-    slow.send_signal(signal.SIGHUP)
-    assert slow.wait(60) == 1
-    assert list(locks.glob("*")) == []
-    assert "Traceback" not in (project.folder / OUTPUT).read_text()
-
-
 def test_settings_of_two_thousand_runs_are_handed_over(project: Project, tmp_path: Path) -> None:
     table = project.folder / "config/runs.tsv"
     header, row, *_ = table.read_text().splitlines()
@@ -131,8 +109,9 @@ def test_home_that_cannot_be_written_and_settings_of_other_software_do_not_matte
     figure.unlink()
     done = project.command(
         *("env", "-u", "XDG_CACHE_HOME", "HOME=/proc/none", f"MATPLOTLIBRC={tmp_path}"),
-        *("vaelab", "figure", "4", *FIGURE),
+        *("snakemake", "figure_04", *FIGURE, "--cores", "1"),
     )
     assert done.returncode == 0, done.stdout
     assert figure.read_bytes() == before
-    assert len(done.stdout.splitlines()) == 1
+    log = project.folder / FOLDER / "logs/figures/figure_04.log"
+    assert len(log.read_text().splitlines()) == 1

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 import shutil
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -25,8 +25,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from chaos import Disturbed, differences
 from vaelab.output.catalogue import CATALOGUE
-from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project, holders, kill, preset_rows
+from workflow_project import OUTPUT, ROOT, Plan, Project, holders, preset_rows
 
 SMOKE = ("--config", "preset=smoke")
 # Loose enough for the largest of these small models, tight enough for some not to pass.
@@ -559,25 +560,12 @@ def test_lost_weights_are_not_missed_by_figures(finished: Project) -> None:
 
 
 class Searches(NamedTuple):
-    """The same search thrice: in peace, killed twice, with speculation; only killed has 2 cores."""
+    """The same search thrice: in peace, disturbed, with speculation; only disturbed has 2 cores."""
 
     calm: Project
-    killed: Project
+    disturbed: Disturbed
     ahead: Project
-    kept: dict[str, int]
-    """Times of the checkpoints that were finished before the last kill."""
-    refusal: str
-    """What a second Snakemake said while the first was running."""
-    stale: str
-    """What Snakemake said after the first kill, before --unlock."""
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Poll until something has happened."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+    happened: list[str]
 
 
 def search_copy(finished: Project, folder: Path) -> Project:
@@ -594,8 +582,8 @@ def search_copy(finished: Project, folder: Path) -> Project:
 def searches(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searches]:
     """See Searches. Trainings of Table 2 are there; those of the probes are not."""
     folder = tmp_path_factory.mktemp("searches")
-    calm, killed, ahead = (
-        search_copy(finished, folder / name) for name in ("calm", "killed", "ahead")
+    calm, restless, ahead = (
+        search_copy(finished, folder / name) for name in ("calm", "disturbed", "ahead")
     )
     quiet = [
         project.start("table_2", *SMOKE, search, cores=1)
@@ -603,30 +591,11 @@ def searches(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ]
     for project, process in zip((calm, ahead), quiet, strict=True):
         assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
-
-    arguments = ("table_2", *SMOKE, SEARCH)
-    logs, steps = results(killed) / "logs/train", results(killed) / "search"
-    shutil.rmtree(logs)
-    # The first kill hits the training of the second probe.
-    first = killed.start(*arguments)
-    wait_until(lambda: len([*logs.glob("*.log")]) == 2)
-    refusal = killed.command("snakemake", *arguments, "--cores", "1")
-    assert refusal.returncode == 1
-    assert first.poll() is None, "the second process has stopped the first"
-    kill(first)
-    stale = killed.command("snakemake", *arguments, "--cores", "1")
-    assert stale.returncode == 1
-    # The second comes as soon as the next step but one is decided.
-    killed.command("snakemake", "--unlock", *SMOKE, SEARCH)
-    decided = len([*steps.glob("step_*.json")])
-    second = killed.start(*arguments)
-    wait_until(lambda: len([*steps.glob("step_*.json")]) >= decided + 2)
-    kill(second)
-    checkpoints = results(killed) / "checkpoints"
-    kept = {p.stem: p.stat().st_mtime_ns for p in checkpoints.glob("*.safetensors")}
-    killed.command("snakemake", "--unlock", *SMOKE, SEARCH)
-    killed.snakemake(*arguments)
-    yield Searches(calm, killed, ahead, kept, refusal.stdout, stale.stdout)
+    disturbed = Disturbed(restless, ["table_2"], [*SMOKE[1:], SEARCH], Random(3), jobs=4)
+    kinds = ("rival", "flip", "kill", "truncate", "clock", "delete")
+    happened = [disturbed.happens(kind) for kind in kinds]
+    disturbed.finish()
+    yield Searches(calm, disturbed, ahead, happened)
     shutil.rmtree(folder)
 
 
@@ -655,16 +624,17 @@ def test_search_trains_what_it_needs_and_finds_an_answer(searches: Searches) -> 
     assert len(rows) == 17 + len(probes)
 
 
-def test_interrupted_search_goes_on_to_the_same_answer(searches: Searches) -> None:
-    for name in ("search/decisions.json", "tables/table_2.csv", "tables/table_2.md"):
-        calm, killed = (results(p) / name for p in (searches.calm, searches.killed))
-        assert killed.read_bytes() == calm.read_bytes(), name
-    assert weights(searches.killed) == weights(searches.calm)
-    # Both kills came in the middle, and what was trained before them was kept.
-    assert 1 <= len(searches.kept) < len(weights(searches.calm))
-    for run, written in searches.kept.items():
-        path = results(searches.killed) / f"checkpoints/{run}.safetensors"
-        assert path.stat().st_mtime_ns == written, run
+def test_disturbed_search_ends_with_the_same_bytes(searches: Searches) -> None:
+    """Short form of `make chaos`."""
+    # Both interruptions came in the middle.
+    assert searches.happened[0].startswith("a second workflow was refused, then SIG")
+    assert searches.happened[2].startswith("SIGKILL of everything")
+    missing = {line.partition(":")[0] for line in searches.disturbed.problems()}
+    # What `all` would make beside the search.
+    assert missing == {"missing"}
+    count, differing = differences(searches.calm, searches.disturbed.project)
+    assert differing == []
+    assert count > 300
 
 
 def test_speculation_trains_more_and_decides_the_same(searches: Searches) -> None:
@@ -675,42 +645,8 @@ def test_speculation_trains_more_and_decides_the_same(searches: Searches) -> Non
     assert len(ahead["wasted"]) > 0
     same = {run: weights(searches.ahead)[run] for run in weights(searches.calm)}
     assert same == weights(searches.calm)
-    rounds = [len([*(results(p) / "search").glob("step_*")]) for p in searches[:3]]
-    assert rounds[2] < rounds[0]
-
-
-def test_second_snakemake_is_refused_while_one_runs(searches: Searches) -> None:
-    assert "Directory cannot be locked" in searches.refusal
-    assert "Traceback (most recent call last)" not in searches.refusal
-
-
-def test_lock_of_a_killed_snakemake_is_explained(searches: Searches) -> None:
-    assert "Directory cannot be locked" in searches.stale
-    assert "--unlock" in searches.stale
-
-
-def test_one_core_gives_the_bytes_of_two(
-    finished: Project, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    alone = copy_project(tmp_path_factory.mktemp("one_core") / "project")
-    try:
-        alone.snakemake("table_1", *SMOKE, cores=1)
-        runs = weights(alone)
-        assert set(runs) == {f"{run}-s0" for run in CATALOGUE["table_1"].runs}
-        assert runs == {run: weights(finished)[run] for run in runs}
-        for run in runs:
-            ours, theirs = (results(p) / f"runs/{run}/arrays.npz" for p in (alone, finished))
-            assert sha256(ours) == sha256(theirs), run
-            ours, theirs = (
-                pd.read_csv(results(p) / f"runs/{run}/history.csv").drop(columns="seconds")
-                for p in (alone, finished)
-            )
-            pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
-        for kind in ("csv", "md"):
-            ours, theirs = (results(p) / f"tables/table_1.{kind}" for p in (alone, finished))
-            assert ours.read_bytes() == theirs.read_bytes()
-    finally:
-        shutil.rmtree(alone.folder)
+    steps = [len([*results(p).glob("search/step_*")]) for p in (searches.calm, searches.ahead)]
+    assert steps[1] < steps[0]
 
 
 def test_results_rest_on_no_clock(finished: Project) -> None:

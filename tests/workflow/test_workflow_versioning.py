@@ -61,7 +61,10 @@ class Restored(NamedTuple):
 def restored(
     finished_smoke: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Restored]:
-    """See Restored. The second clone runs a table and a figure while the first runs `all`."""
+    """See Restored. The second clone runs a table and a figure while the first runs `all`.
+
+    Clones are made as on Windows, where git would write CRLF; .gitattributes has LF all the same.
+    """
     folder = tmp_path_factory.mktemp("restored")
     published = finished_smoke.copy(folder / "published")
     ignored = published.folder / ".gitignore"
@@ -71,7 +74,8 @@ def restored(
     commit(published.folder, "Publish smoke")
     clone, other = (Project(folder / name) for name in ("clone", "other"))
     for project in (clone, other):
-        git(folder, "clone", "--quiet", str(published.folder), str(project.folder))
+        crlf = ("-c", "core.autocrlf=true", "-c", "core.eol=crlf")
+        git(folder, *crlf, "clone", "--quiet", str(published.folder), str(project.folder))
         done = project.command("vaelab", "restore", *SMOKE)
         assert done.returncode == 0, done.stdout
     said = done.stdout
@@ -120,6 +124,7 @@ def test_restored_clone_rebuilds_every_byte(restored: Restored) -> None:
 
 def test_restored_clone_stays_clean(restored: Restored) -> None:
     assert git(restored.clone.folder, "status", "--porcelain") == ""
+    assert "w/crlf" not in git(restored.clone.folder, "ls-files", "--eol")
     assert "up to date" in dvc_says(restored.clone.folder, "status")
 
 

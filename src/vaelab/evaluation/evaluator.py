@@ -117,6 +117,10 @@ class Evaluation(ABC, Generic[Network]):
     def run(self) -> tuple[Measured, Arrays]:
         """Measure everything."""
 
+    @abstractmethod
+    def test_losses(self) -> Losses:
+        """Mean losses on the test images, with one latent sample each where there are any."""
+
     def measured(self, train: Losses, test: Losses) -> Measured:
         """What every family says of a model."""
         return {

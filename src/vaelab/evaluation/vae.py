@@ -73,6 +73,10 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
             }
         return measured, arrays
 
+    def test_losses(self) -> Losses:
+        """See `Evaluation`."""
+        return self.bound("test", 1)[0]
+
     @property
     def adapter(self) -> VAEAdapter:
         """The encoder, or what stands in its place."""

@@ -42,6 +42,10 @@ class VqVaeEvaluation(Evaluation[VQVAE]):
         }
         return self.measured(train, losses), arrays
 
+    def test_losses(self) -> Losses:
+        """See `Evaluation`."""
+        return self.losses("test")[0]
+
     def losses(self, split: str) -> tuple[Losses, np.ndarray]:
         """Mean losses of a split, and its code grids (N, H / 4, W / 4)."""
         mse = embedding = 0.0

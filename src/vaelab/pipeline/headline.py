@@ -14,20 +14,21 @@ import torch
 from torch import Tensor
 
 from vaelab.data import Dataset, load
-from vaelab.evaluation.evaluator import BATCH, POSTERIOR
+from vaelab.evaluation.evaluator import Evaluation
 from vaelab.evaluation.trained import read_checkpoint
 from vaelab.models.base import Model
-from vaelab.models.families import build
+from vaelab.models.families import build, family_of
 from vaelab.publishing.publication import expected_fingerprint
 from vaelab.results.files import RunFiles, stale
 from vaelab.results.trained import HALF
-from vaelab.settings.config import Config
+from vaelab.settings.config import Config, EvaluationSettings
 from vaelab.settings.runs import Run, Runs
 from vaelab.settings.spec import RunSpec
+from vaelab.training.device import Compute
 from vaelab.training.state import save_tensors
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, read_json, write_json
-from vaelab.util.rng import stream_seed
+from vaelab.util.load import load_object
 
 logger = logging.getLogger(__name__)
 
@@ -111,18 +112,7 @@ def _loss(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> float:
 @torch.inference_mode()
 def test_losses(spec: RunSpec, network: Model, dataset: Dataset) -> dict[str, float]:
     """Mean losses on all test images with one latent sample each, the same for every network."""
-    if spec.data.binarize == "dynamic":
-        dataset = dataset.binarized()
-    network.eval()
-    images, labels = torch.from_numpy(dataset.test_images), dataset.test_labels
-    generator = torch.Generator().manual_seed(stream_seed(0, POSTERIOR))
-    sums = dict.fromkeys(COMPARED, 0.0)
-    for index in torch.arange(len(images)).split(BATCH):
-        x, c = images[index].float() / 255.0, None
-        if network.conditional:
-            assert labels is not None
-            c = network.embed(torch.from_numpy(labels)[index])
-        noise = network.draw(len(x), generator)
-        measured = network.measure(x, c, noise, spec.objective.beta)
-        sums = {k: sums[k] + measured[k] * len(x) for k in sums if k in measured}
-    return {name: total / len(images) for name, total in sums.items()}
+    evaluation: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    compute = Compute(torch.device("cpu"), torch.float32)
+    losses = evaluation(spec, network.eval(), dataset, EvaluationSettings(), compute).test_losses()
+    return {name: value for name, value in losses.items() if name in COMPARED}

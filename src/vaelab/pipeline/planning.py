@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaelab.data import DATASETS
 from vaelab.data.own import register_own
@@ -39,15 +39,34 @@ TRAININGS_PER_GROUP = 8
 LONG_MINUTES = 60
 DRAWING_GROUPS = 3
 
-# Modules behind the commands that make a file of a preset; figures and tables have their own.
-CODE = {
-    "classifier": "vaelab.evaluation.quality",
-    "measures": "vaelab.evaluation.quality",
-    "nll": "vaelab.pipeline.nll",
-    "metrics": "vaelab.pipeline.summary",
-    "search": "vaelab.pipeline.search_steps",
-    "claims": "vaelab.original.claims",
-    "page": "vaelab.output.page.collect",
+
+class Part(NamedTuple):
+    """What a command makes of a preset as a whole; figures and tables are in the catalogue.
+
+    Attributes:
+        module: the code behind it.
+        files: what it writes and puts on record.
+        before: the parts that it is made from.
+        runs: the evaluated runs that it is made from: those of a figure or table, "all" or "none".
+            (Those of the search are in its decisions.)
+    """
+
+    module: str
+    files: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    runs: str = "all"
+
+
+_QUALITY = "vaelab.evaluation.quality"
+PARTS = {
+    "classifier": Part(_QUALITY, ("checkpoints/classifier.safetensors",), runs="none"),
+    "measures": Part(_QUALITY, ("measures.json",), ("classifier", "search")),
+    "nll": Part("vaelab.pipeline.nll", ("nll.json",), runs="table_1"),
+    "metrics": Part("vaelab.pipeline.summary", ("metrics.json",), ("measures", "search")),
+    "search": Part("vaelab.pipeline.search_steps", ("search/decisions.json",), runs="none"),
+    "claims": Part("vaelab.original.claims", ("claims.csv", "claims.md"), ("measures", "search")),
+    # Not on record: it says what the results cost, which a clone with restored weights cannot know.
+    "page": Part("vaelab.output.page.collect", runs="none"),
 }
 
 # A training this many times as long as half of the others starts before them.
@@ -201,10 +220,10 @@ class Plan:
     # What else they rest on
 
     def code(self, target: str) -> str:
-        """A digest of the source code behind a figure, a table or a key of `CODE`."""
-        if target in CODE:
+        """A digest of the source code behind a figure, a table or one of `PARTS`."""
+        if target in PARTS:
             added = extensions_of_kind("claim") if target == "claims" else []
-            return code_digest(CODE[target]) + "".join(added)
+            return code_digest(PARTS[target].module) + "".join(added)
         item = CATALOGUE[target]
         writing = "vaelab.output.writing"
         if item.extension is not None:

@@ -9,31 +9,16 @@ from functools import partial
 from pathlib import Path
 
 from vaelab.output.catalogue import CATALOGUE
-from vaelab.pipeline.planning import Plan
+from vaelab.pipeline.planning import PARTS, Plan
 from vaelab.publishing.verify import Origin, verify
 from vaelab.results.files import RunFiles
 from vaelab.results.manifest import put_on_record, read_manifest
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
-FILES = {
-    "classifier": ["checkpoints/classifier.safetensors"],
-    "measures": ["measures.json"],
-    "nll": ["nll.json"],
-    "metrics": ["metrics.json"],
-    "search": ["search/decisions.json"],
-    "claims": ["claims.csv", "claims.md"],
-    # It says what the results cost, which a clone with restored weights does not know.
-    "page": [],
-}
-# What each is made from beside evaluated runs. The search's own runs are in its decisions.
-_SUMMARIES = ("measures", "search")
-_MADE_FROM = {
-    "measures": ("classifier", "search"),
-    "table_1": ("nll",),
-    "metrics": _SUMMARIES,
-    "claims": _SUMMARIES,
-}
+
+# What figures and tables are made from beside runs and the search.
+_BESIDE = {"table_1": ("nll",)}
 
 
 @dataclass(frozen=True)
@@ -56,28 +41,29 @@ class Records:
         made = self.origin(target)
         put_on_record(self.folder, made.files, code=made.code, inputs=made.inputs)
 
-    def problems(self) -> list[str]:
-        """What is wrong with the results; see `vaelab.publishing.verify`."""
-        targets = {name: partial(self.origin, name) for name in (*FILES, *CATALOGUE)}
+    def verified(self) -> tuple[list[str], list[Path]]:
+        """See `vaelab.publishing.verify`."""
+        targets = {name: partial(self.origin, name) for name in (*PARTS, *CATALOGUE)}
         return verify(self.plan.config, self.plan.runs, targets)
 
     def origin(self, target: str) -> Origin:
         """Files of a target, digests of its code and of the records of its inputs."""
         inputs = hashlib.sha256("".join(self._inputs(target)).encode()).hexdigest()
-        files = FILES[target] if target in FILES else list(CATALOGUE[target].files.values())
-        return Origin(files, self.plan.code(target), inputs)
+        files = PARTS[target].files if target in PARTS else CATALOGUE[target].files.values()
+        return Origin(list(files), self.plan.code(target), inputs)
 
     def _inputs(self, target: str) -> Iterator[str]:
-        searched = target in CATALOGUE and CATALOGUE[target].searched
-        before = ("search",) if searched else _MADE_FROM.get(target, ())
+        if part := PARTS.get(target):
+            before, shown = part.before, part.runs
+        else:
+            searched = ("search",) * CATALOGUE[target].searched
+            before, shown = (*searched, *_BESIDE.get(target, ())), target
         manifest = read_manifest(self.folder)
         for name in before:
-            for file in FILES[name]:
+            for file in PARTS[name].files:
                 yield manifest[file]["sha256"] if file in manifest else f"no {file}"
-        if target in ("classifier", "search", "page"):
-            return
-        shown = "table_1" if target == "nll" else target
-        ids = self.plan.ids_of(shown) if shown in CATALOGUE else self.plan.runs.by_id
+        everything = {"all": [*self.plan.runs.by_id], "none": []}
+        ids = everything[shown] if shown in everything else self.plan.ids_of(shown)
         for run_id in ids:
             try:
                 provenance = read_json(RunFiles(self.folder, run_id).text("provenance.json"))

@@ -187,6 +187,8 @@ def _train_and_store(
             metadata | {"samples": result.snapshot_samples},
         )
     save_tensors(files.checkpoint, result.state, metadata)
+    # An evaluation of the same weights, too: its hashes are in the old provenance.
+    files.text("metrics.json").unlink(missing_ok=True)
     write_rows(files.text("history.csv"), result.history)
     write_json(
         files.text("provenance.json"),
@@ -291,9 +293,9 @@ def evaluate_run(config: Config, run: Run, *, threads: int = 1) -> None:
     # Beside the training's seconds, not among the metrics: those are the same in every repeat.
     provenance["evaluate_seconds"] = round(time.monotonic() - started, 3)
     write_json(files.text("provenance.json"), provenance)
-    # Last: with its identity the evaluation is there.
-    write_json(files.text("metrics.json"), metrics)
     put_on_record(config.folder, [f"runs/{run.id}/provenance.json"])
+    # Last: with its identity the evaluation is there, and nobody would put it on record.
+    write_json(files.text("metrics.json"), metrics)
     logger.info(f"{run.id}: evaluated")
 
 

@@ -21,7 +21,16 @@ LOCKED_FOLDER = Path(".dvc")
 
 
 def default_remote() -> str | None:
-    """Name of the remote that is configured as the default, if one is."""
+    """Name of the remote that is configured as the default, if one is.
+
+    Raises:
+        VaelabError: DVC is not installed, or this is no clone, where it does nothing.
+    """
+    if not Path(".git").exists():
+        raise VaelabError(
+            "DVC works in a git clone alone, and here is no .git: clone the repository, or take a "
+            "bundle (`vaelab bundle` there, `vaelab restore --from FILE` here)"
+        )
     done = _dvc("config", "core.remote")
     return done.stdout.strip() or None
 

@@ -36,14 +36,14 @@ def publish(config: Config, runs: Runs) -> None:
     """
     folder = config.folder
     with one_at_a_time(dvc.LOCKED_FOLDER):
+        remote = dvc.default_remote()
+        if remote is None:
+            raise VaelabError("DVC has no default remote to push to; see `dvc remote add --help`")
         if ignored_by_git(folder / "checkpoints.dvc"):
             raise VaelabError(
                 f"git ignores {folder}, so preset {config.preset} is not one that is published; "
                 f"take the line of {folder} out of .gitignore to publish it all the same"
             )
-        remote = dvc.default_remote()
-        if remote is None:
-            raise VaelabError("DVC has no default remote to push to; see `dvc remote add --help`")
         published = finished_runs(config, runs, "published", committed=True)
         refuse(config, "published", _strangers(folder, published))
         checkpoints = folder / "checkpoints"

@@ -75,7 +75,12 @@ def restore(config: Config, runs: Runs, bundle: str | None = None) -> None:
             "Snakemake is at work in this folder, or was killed; wait for it, or give "
             "`snakemake --unlock`"
         )
-    with one_at_a_time(dvc.LOCKED_FOLDER):
+
+    def refuse() -> None:
+        raise VaelabError(f"another workflow is at work on {config.folder}; wait for it to end")
+
+    # The end of any workflow removes Snakemake's locks of all; the other lock is the workflow's.
+    with one_at_a_time(dvc.LOCKED_FOLDER), one_at_a_time(config.folder, meanwhile=refuse):
         if bundle is not None:
             with _staged([]):
                 file = fetch_bundle(bundle, STAGE / "downloads")
@@ -276,6 +281,8 @@ def _tell_snakemake(config: Config, targets: Sequence[Path]) -> None:
     settings = STAGE / "config.yaml"
     settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = [sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1"]
+    # Not `onstart`, for the lock that it takes is held here.
+    command += ["--no-hooks"]
     command += ["--configfile", str(settings), "--", *map(str, targets)]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

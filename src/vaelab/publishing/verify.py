@@ -29,22 +29,28 @@ class Origin:
     inputs: str
 
 
-def verify(config: Config, runs: Runs, targets: Mapping[str, Callable[[], Origin]]) -> list[str]:
-    """What is damaged, missing, stale or from other settings, one line each; changes nothing.
+def verify(
+    config: Config, runs: Runs, targets: Mapping[str, Callable[[], Origin]]
+) -> tuple[list[str], list[Path]]:
+    """Compare the results with what is on record; changes nothing.
 
     Args:
         config: names the preset.
         runs: the runs that there should be.
         targets: what there should be of the preset as a whole, by name.
+
+    Returns:
+        What is damaged, missing, stale or from other settings, one line each, and the files whose
+        hash nobody has on record.
     """
     folder = config.folder
     try:
         manifest = read_manifest(folder)
+        published = Publication.path(folder)
+        hashes = Publication.read(folder).sha256 if published.is_file() else {}
     except VaelabError as error:
-        return [f"damaged: {error}"]
-    hashes = {path: entry["sha256"] for path, entry in manifest.items()}
-    if Publication.path(folder).is_file():
-        hashes = Publication.read(folder).sha256 | hashes
+        return [f"damaged: {error}"], []
+    hashes |= {path: entry["sha256"] for path, entry in manifest.items()}
     problems: list[str] = []
     for run_id in sorted({*runs.by_id, *run_folders(folder)}):
         problems += _problems_of_run(config, runs, run_id, hashes)
@@ -58,18 +64,15 @@ def verify(config: Config, runs: Runs, targets: Mapping[str, Callable[[], Origin
             problems.append(f"stale: {name}: the code behind it has changed")
         elif any(entry["inputs"] != made.inputs for entry in entries):
             problems.append(f"stale: {name}: what it was made from has changed")
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems)), _without_record(folder, hashes)
 
 
-def without_record(config: Config) -> list[Path]:
+def _without_record(folder: Path, hashes: Mapping[str, str]) -> list[Path]:
     """Files of the results whose hash nobody has on record; logs and timings need none."""
-    folder = config.folder
     known = {manifest_file(folder), Publication.path(folder), folder / "index.html"}
-    known |= {folder / path for path in read_manifest(folder)}
+    known |= {folder / path for path in hashes}
     for run_id in run_folders(folder):
         known |= {folder / path for path in _recorded(RunFiles(folder, run_id))}
-    if Publication.path(folder).is_file():
-        known |= {folder / path for path in Publication.read(folder).sha256}
     ours = [
         path
         for part in ("*", "runs/*/*", "checkpoints/*", "figures/*", "tables/*", "search/*")

@@ -109,8 +109,8 @@ def one_at_a_time(folder: Path, *, meanwhile: Callable[[], None] = lambda: None)
         raise VaelabError(f"cannot create {folder}: {in_words(error)}") from error
     try:
         if not _locked(descriptor, folder):
-            logger.info(f"another process is at work on {folder}; waiting for it")
             meanwhile()
+            logger.info(f"another process is at work on {folder}; waiting for it")
             while not _locked(descriptor, folder):
                 time.sleep(POLL_SECONDS)
                 meanwhile()

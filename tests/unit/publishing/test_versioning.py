@@ -334,10 +334,25 @@ def test_preset_that_was_never_published_is_no_error(clone: Versioned) -> None:
 
 
 def test_restore_waits_for_no_snakemake(ready: Versioned) -> None:
+    """It looks at both locks: that of the workflow, and Snakemake's own, which may be gone."""
+    with (
+        one_at_a_time(ready.results),
+        pytest.raises(VaelabError, match=r"another workflow is at work on .*modern; wait"),
+    ):
+        ready.restore()
     (ready.folder / ".snakemake/locks").mkdir(parents=True)
     (ready.folder / ".snakemake/locks/0.input.lock").write_text("")
     with pytest.raises(VaelabError, match="Snakemake is at work in this folder"):
         ready.restore()
+
+
+@pytest.mark.parametrize("command", [Versioned.restore, Versioned.publish])
+def test_folder_without_git_is_told_what_to_do(
+    command: Callable[[Versioned], str], ready: Versioned
+) -> None:
+    shutil.rmtree(ready.folder / ".git")
+    with pytest.raises(VaelabError, match=r"here is no .git: clone the repository, or take a bund"):
+        command(ready)
 
 
 def test_missing_dvc_is_explained(

@@ -115,4 +115,4 @@ def test_losses(spec: RunSpec, network: Model, dataset: Dataset) -> dict[str, fl
     evaluation: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
     compute = Compute(torch.device("cpu"), torch.float32)
     losses = evaluation(spec, network.eval(), dataset, EvaluationSettings(), compute).test_losses()
-    return {name: value for name, value in losses.items() if name in COMPARED}
+    return {k: v for k, v in losses.items() if k in COMPARED and isinstance(v, float)}

@@ -75,12 +75,7 @@ def restore(config: Config, runs: Runs, bundle: str | None = None) -> None:
             "Snakemake is at work in this folder, or was killed; wait for it, or give "
             "`snakemake --unlock`"
         )
-
-    def refuse() -> None:
-        raise VaelabError(f"another workflow is at work on {config.folder}; wait for it to end")
-
-    # The end of any workflow removes Snakemake's locks of all; the other lock is the workflow's.
-    with one_at_a_time(dvc.LOCKED_FOLDER), one_at_a_time(config.folder, meanwhile=refuse):
+    with one_at_a_time(dvc.LOCKED_FOLDER):
         if bundle is not None:
             with _staged([]):
                 file = fetch_bundle(bundle, STAGE / "downloads")
@@ -179,6 +174,17 @@ def _restore_results(
     if not any((STAGE / folder / path).is_file() for path in publication.sha256):
         logger.info(f"{config.preset}: {source} has nothing of it; the workflow will train")
         return
+
+    def refuse() -> None:
+        raise VaelabError(f"another workflow is at work on {folder}; wait for it to end")
+
+    # The end of any workflow removes Snakemake's locks of all. This lock is the workflow's own.
+    with one_at_a_time(folder, meanwhile=refuse):
+        _place_results(config, runs, publication)
+
+
+def _place_results(config: Config, runs: Runs, publication: Publication) -> None:
+    folder = config.folder
     interrupted = UNTOLD.exists()
     UNTOLD.parent.mkdir(exist_ok=True)
     UNTOLD.touch()

@@ -17,7 +17,7 @@ from vaelab.publishing import bundle
 from vaelab.publishing.bundle import write_bundle
 from vaelab.publishing.restore import restore as bundle_restore
 from vaelab.util.errors import VaelabError
-from vaelab.util.io import file_sha256
+from vaelab.util.io import file_sha256, one_at_a_time
 from versioned_project import Versioned, make_project
 
 
@@ -110,6 +110,16 @@ def pretend_zenodo(server: DataServer, content: bytes, monkeypatch: pytest.Monke
     server.answers["api/zenodo.1.1"] = Answer(json.dumps({"files": [note, bundled]}).encode())
     server.answers["api/zenodo.2.1"] = Answer(json.dumps({"files": [note]}).encode())
     server.answers["api/zenodo.3.1"] = Answer(b'{"status": 404}')
+
+
+def test_nothing_is_put_beside_a_workflow(good: bytes, empty: Versioned, tmp_path: Path) -> None:
+    (tmp_path / "modern.tar").write_bytes(good)
+    with (
+        one_at_a_time(empty.results),
+        pytest.raises(VaelabError, match="another workflow is at work on results/modern; wait"),
+    ):
+        empty._say(lambda c, r: bundle_restore(c, r, str(tmp_path / "modern.tar")))
+    assert not list(empty.results.iterdir())
 
 
 def test_damage_is_one_clear_error(good: bytes, empty: Versioned, tmp_path: Path) -> None:

@@ -145,9 +145,12 @@ class Disturbed:
         if path.exists():
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         name = path.relative_to(self.project.folder).as_posix()
+        run = path.parent.name if "runs" in path.parts else path.name.partition(".")[0]
+        # What is on record of a run whose provenance is lost is lost with it.
+        named = name, f"results/smoke/runs/{run}/provenance.json"
+        expected = tuple(f"{state}: {file}" for file in named for state in ("damaged", "missing"))
         found = self.problems()
-        named = ("damaged: " if path.exists() else "missing: ") + name
-        assert any(line.startswith(named) for line in found), f"{kind} of {name}, found {found}"
+        assert any(line.startswith(expected) for line in found), (kind, name, found)
         path.unlink(missing_ok=True)
         self.lost.add(name)
         return f"{kind} at byte {at} of {name}" if kind != "delete" else f"delete {name}"

@@ -18,8 +18,8 @@ from vaelab.evaluation.evaluator import Evaluation
 from vaelab.evaluation.trained import read_checkpoint
 from vaelab.models.base import Model
 from vaelab.models.families import build, family_of
-from vaelab.publishing.publication import expected_fingerprint
-from vaelab.results.files import RunFiles, stale
+from vaelab.publishing.publication import unfit
+from vaelab.results.files import RunFiles
 from vaelab.results.trained import HALF
 from vaelab.settings.config import Config, EvaluationSettings
 from vaelab.settings.runs import Run, Runs
@@ -61,7 +61,7 @@ def write_headline_models(config: Config, runs: Runs) -> None:
         key = file.relative_to(config.folder).as_posix()
         as_recorded = file.is_file() and file_sha256(file) == before["sha256"].get(key)
         model = before["models"][run.id] if as_recorded else None
-        if reason := _unfit(config, run, files):
+        if reason := unfit(config, run, files):
             logger.info(f"{run.id}: {reason}; {'kept' if model else 'left out'}")
             if model is None:
                 continue
@@ -75,15 +75,6 @@ def write_headline_models(config: Config, runs: Runs) -> None:
     if sum(sizes.values()) > LIMIT_OF_ALL:
         raise VaelabError(f"the models of `headline` have more than {LIMIT_OF_ALL} bytes in all")
     write_json(path, {"sha256": sha256, "models": models})
-
-
-def _unfit(config: Config, run: Run, files: RunFiles) -> str | None:
-    """Why the weights of a run cannot be taken."""
-    try:
-        provenance = read_json(files.text("provenance.json"))
-    except VaelabError:
-        return "it has not been trained"
-    return stale(files, run, expected_fingerprint(config, run, provenance))
 
 
 def _write(config: Config, run: Run, checkpoint: Path, file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from vaelab.data import DATASETS
 from vaelab.data.own import register_own
 from vaelab.estimators.registry import ESTIMATORS
 from vaelab.output.catalogue import CATALOGUE
+from vaelab.results.files import evaluation_files
 from vaelab.search.algorithm import run_name
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run, Runs, resolve
@@ -29,10 +30,6 @@ from vaelab.util.errors import VaelabError
 from vaelab.util.extensions import load_extensions
 from vaelab.util.io import atomic_write
 from vaelab.util.registry import extensions_of_kind
-
-# Text and arrays of every run, and the tables of one with snapshots.
-RUN_FILES = ("metrics.json", "history.csv", "provenance.json", "arrays.npz")
-LIKELIHOOD_FILES = ("likelihood.csv", "likelihood_final.csv")
 
 # Jobs of a group on a cluster, roughly; longer trainings queue alone.
 TRAININGS_PER_GROUP = 8
@@ -180,13 +177,10 @@ class Plan:
 
     def evaluations(self, run_ids: Iterable[str]) -> list[str]:
         """Everything that figures and tables may read of runs."""
-        ids = list(run_ids)
-        snapshots = [i for i in ids if self.runs.run(i).spec.budget.snapshots]
         return [
             self.run_file(i, name)
-            for group, names in ((ids, RUN_FILES), (snapshots, LIKELIHOOD_FILES))
-            for i in group
-            for name in names
+            for i in run_ids
+            for name in ("history.csv", "provenance.json", *evaluation_files(self.runs.run(i)))
         ]
 
     def dataset_files(self, name: str) -> list[str]:
@@ -210,7 +204,7 @@ class Plan:
 
     def seeds_of(self, target: str) -> str:
         """Seeds of the runs of a figure or table, for its caption."""
-        return _joined({self.runs.run(i).seed for i in self.ids_of(target)})
+        return ", ".join(map(str, sorted({self.runs.run(i).seed for i in self.ids_of(target)})))
 
     def samples_of(self, target: str) -> str:
         """Training samples per run of a figure or table, for its caption."""
@@ -329,8 +323,3 @@ class Plan:
     def searched(self, step: Mapping[str, Any]) -> list[str]:
         """Evaluations of every run that the search measured up to a step."""
         return self.evaluations(self.probes(step["measured"]))
-
-
-def _joined(values: Iterable[Any]) -> str:
-    """Values in order, for a label."""
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(values))

@@ -43,7 +43,13 @@ class Records:
 
     def verified(self) -> tuple[list[str], list[Path]]:
         """See `vaelab.publishing.verify`."""
-        targets = {name: partial(self.origin, name) for name in (*PARTS, *CATALOGUE)}
+        # Tables that `all` does not make need not be there.
+        shown = [
+            name
+            for name, item in CATALOGUE.items()
+            if not item.apart or any((self.folder / file).is_file() for file in item.files.values())
+        ]
+        targets = {name: partial(self.origin, name) for name in (*PARTS, *shown)}
         return verify(self.plan.config, self.plan.runs, targets)
 
     def origin(self, target: str) -> Origin:

@@ -78,8 +78,8 @@ def finished_runs(config: Config, runs: Runs, purpose: str, *, committed: bool) 
         VaelabError: some are unfinished, stale or, if that matters, from uncommitted code.
     """
     ids = sorted({*runs.by_id, *run_folders(config.folder)})
-    found = (_problem(config, runs, RunFiles(config.folder, i), committed) for i in ids)
-    refuse(config, purpose, [problem for problem in found if problem])
+    found = (problem(config, runs, RunFiles(config.folder, i), committed) for i in ids)
+    refuse(config, purpose, [named for named in found if named])
     return {run_id: runs.run(run_id) for run_id in ids}
 
 
@@ -89,19 +89,24 @@ def refuse(config: Config, purpose: str, problems: Iterable[str]) -> None:
         raise VaelabError(f"preset {config.preset} is not ready to be {purpose}:\n  {listed}")
 
 
-def _problem(config: Config, runs: Runs, files: RunFiles, committed: bool) -> str | None:
-    """Why a run is not ready; None where it is."""
+def unfit(config: Config, run: Run, files: RunFiles) -> str | None:
+    """Why the weights of a run are not those that the settings ask for; None where they are."""
+    try:
+        provenance = read_json(files.text("provenance.json"))
+    except VaelabError:
+        return "it has not been trained"
+    return stale(files, run, expected_fingerprint(config, run, provenance))
+
+
+def problem(config: Config, runs: Runs, files: RunFiles, committed: bool) -> str | None:
+    """Why a run is not finished or, if that matters, not committed; None where it is."""
     try:
         run = runs.run(files.run_id)
     except VaelabError:
         return f"{files.run_id}: not a run of {config.runs}; delete its files"
-    try:
-        provenance = read_json(files.text("provenance.json"))
-    except VaelabError:
-        return f"{run.id}: it has not been trained"
-    reason = stale(files, run, expected_fingerprint(config, run, provenance))
-    if reason:
+    if reason := unfit(config, run, files):
         return f"{run.id}: {reason}"
+    provenance = read_json(files.text("provenance.json"))
     identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
     if not evaluated(files, run, identity):
         return f"{run.id}: its evaluation is missing or of other settings"

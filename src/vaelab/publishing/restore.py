@@ -30,6 +30,7 @@ from vaelab.publishing.publication import (
     Publication,
     expected_fingerprint,
     pinned_datasets,
+    problem,
     run_folders,
     weight_files,
 )
@@ -37,12 +38,10 @@ from vaelab.results.files import (
     RunFiles,
     changed_settings,
     classifier_file,
-    evaluated,
     evaluation_identity,
-    stale,
 )
 from vaelab.settings.config import Config
-from vaelab.settings.runs import Run, Runs
+from vaelab.settings.runs import Runs
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, one_at_a_time, read_json
 
@@ -190,16 +189,16 @@ def _place_results(config: Config, runs: Runs, publication: Publication) -> None
     UNTOLD.touch()
     placed, whole = 0, []
     for run_id in sorted({*runs.by_id, *run_folders(folder), *run_folders(STAGE / folder)}):
-        usable, problem = _usable(config, runs, publication, run_id)
-        if problem:
-            logger.info(problem)
+        usable, reason = _usable(config, runs, publication, run_id)
+        if reason:
+            logger.info(reason)
         placed += sum(_place(path) for path in usable)
-        if usable and _is_whole(config, runs.run(run_id)):
+        if usable and problem(config, runs, RunFiles(folder, run_id), False) is None:
             whole.append(run_id)
     targets = [RunFiles(folder, run_id).checkpoint for run_id in whole]
-    usable, problem = _usable_classifier(config, publication)
-    if problem:
-        logger.info(problem)
+    usable, reason = _usable_classifier(config, publication)
+    if reason:
+        logger.info(reason)
     placed += sum(_place(path) for path in usable)
     if placed or interrupted:
         _tell_snakemake(config, [*targets, *usable])
@@ -260,14 +259,6 @@ def _usable_classifier(config: Config, publication: Publication) -> tuple[list[P
     if not (STAGE / path).is_file():
         return [], f"missing: {path}: could not be brought; the classifier will be trained"
     return [path], None
-
-
-def _is_whole(config: Config, run: Run) -> bool:
-    """Whether the workflow would find nothing to do for a run."""
-    files = RunFiles(config.folder, run.id)
-    provenance = read_json(files.text("provenance.json"))
-    identity = evaluation_identity(config, run, provenance["checkpoint_sha256"])
-    return stale(files, run, provenance["fingerprint"]) is None and evaluated(files, run, identity)
 
 
 def _place(path: Path) -> bool:

@@ -27,7 +27,7 @@ from PIL import Image
 
 from chaos import Disturbed, differences
 from vaelab.output.catalogue import CATALOGUE
-from workflow_project import OUTPUT, ROOT, Plan, Project, holders, preset_rows
+from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project, holders, preset_rows
 
 SMOKE = ("--config", "preset=smoke")
 # Loose enough for the largest of these small models, tight enough for some not to pass.

@@ -193,7 +193,7 @@ def differences(calm: Project, disturbed: Project, *settings: str) -> tuple[int,
             record = json.loads(path.read_text())
             for key in SECONDS:
                 record[key] = 0.0
-            record["files"] = [*record["files"]]
+            record["files"] = dict.fromkeys(record["files"])
             path.write_text(json.dumps(record))
         for path in folder.glob("runs/*/history.csv"):
             pd.read_csv(path, dtype=str).assign(seconds="0").to_csv(path, index=False)

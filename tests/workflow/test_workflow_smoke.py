@@ -629,12 +629,12 @@ def test_disturbed_search_ends_with_the_same_bytes(searches: Searches) -> None:
     # Both interruptions came in the middle.
     assert searches.happened[0].startswith("a second workflow was refused, then SIG")
     assert searches.happened[2].startswith("SIGKILL of everything")
-    missing = {line.partition(":")[0] for line in searches.disturbed.problems()}
-    # What `all` would make beside the search.
-    assert missing == {"missing"}
+    # What `all` would make of another search is missing or stale.
+    found = {line.partition(":")[0] for line in searches.disturbed.problems()}
+    assert found <= {"missing", "stale"}
     count, differing = differences(searches.calm, searches.disturbed.project)
     assert differing == []
-    assert count > 300
+    assert count > 200
 
 
 def test_speculation_trains_more_and_decides_the_same(searches: Searches) -> None:

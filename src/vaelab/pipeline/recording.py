@@ -16,7 +16,6 @@ from vaelab.results.manifest import put_on_record, read_manifest
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
-
 # What figures and tables are made from beside runs and the search.
 _BESIDE = {"table_1": ("nll",)}
 

@@ -226,11 +226,9 @@ def test_sorting_by_click_and_by_keyboard(page: Browser) -> None:
         "VAE",
         "VQ-VAE",
     ]
-
-
-def test_claims_sort_by_number_not_by_letter(page: Browser) -> None:
-    page.find("#claims th[data-column='0'] button").click()
-    page.find("#claims th[data-column='0'] button").click()
+    # Claims sort by number, not by letter.
+    for _ in range(2):
+        page.find("#claims th[data-column='0'] button").click()
     rows = page.run("return [...document.querySelectorAll('#claim-rows tr')].map(r => r.id)")
     assert rows == ["claim-C34", "claim-C10", "claim-C2", "claim-C1"]
 
@@ -391,11 +389,12 @@ def assert_decoded(page: Browser, page_path: Path) -> None:
     assert np.ptp(shown) > 0.3
 
 
-def test_ten_points_decode_as_in_python(page: Browser, page_path: Path) -> None:
+def test_points_decode_as_in_python(page: Browser, page_path: Path) -> None:
     rng = np.random.default_rng(0)
     seen = set()
-    for index, model in enumerate(["vae_d2"] * 3 + ["bvae_beta2_d2"] * 3 + ["cvae_onehot_d2"] * 4):
+    for index, model in enumerate(["vae_d2"] * 2 + ["bvae_beta2_d2"] + ["cvae_onehot_d2"] * 2):
         explorer(page, model)
+        assert page.all("#label")[0].is_displayed() == bool(EXPLORED[model])
         if EXPLORED[model]:
             page.find(f"input[name='label'][value='{index}'] + span").click()
         plane = page.find("#plane")
@@ -408,7 +407,7 @@ def test_ten_points_decode_as_in_python(page: Browser, page_path: Path) -> None:
         assert shown == model
         assert label == (index if EXPLORED[model] else 0)
         seen.add((model, *z))
-    assert len(seen) == 10
+    assert len(seen) == 5
 
 
 def test_dragging_follows_the_pointer(page: Browser, page_path: Path) -> None:
@@ -440,15 +439,6 @@ def test_explorer_by_keyboard(page: Browser, page_path: Path) -> None:
     slider.send_keys("\ue014")
     assert state(page)[1] == pytest.approx([0.01, 0])
     assert page.find("#nearest").text.startswith("Nearest test code: a ")
-
-
-def test_label_is_asked_for_where_it_matters(page: Browser) -> None:
-    explorer(page, "vae_d2")
-    assert not page.all("#label")[0].is_displayed()
-    explorer(page, "cvae_onehot_d2")
-    zero = canvas(page, "picture")
-    page.find("input[name='label'][value='3'] + span").click()
-    assert (canvas(page, "picture") != zero).mean() > 0.2
 
 
 def test_walk_between_two_test_images(page: Browser, page_path: Path) -> None:
@@ -492,8 +482,9 @@ def test_digits_can_be_hidden_on_the_plane(page: Browser) -> None:
 # Looks -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"]
+)
 def test_page_fits_the_screen_in_both_schemes(
     browser: Browser, size: tuple[int, int], scheme: str, tmp_path: Path
 ) -> None:

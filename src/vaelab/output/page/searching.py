@@ -190,18 +190,19 @@ def _line_plotly(line: AnswerLine, threshold: float) -> dict[str, Any]:
             "hoverinfo": "skip",
         },
     ]
-    layout = {
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
-        "showlegend": False,
-        "hovermode": "closest",
-        "xaxis": {
-            "type": "log",
-            "title": {"text": f"h of {brackets_of(line)}"},
-            "tickvals": list(range(50, int(widths[-1]) + 51, 50)),
-        },
-        "yaxis": {"title": {"text": "recon, nats"}, "zeroline": False},
-    }
+    ticks = list(range(50, int(widths[-1]) + 51, 50))
+    layout = _layout(f"h of {brackets_of(line)}", ticks, "recon, nats") | {"showlegend": False}
     return {"data": [{"type": "scatter", **trace} for trace in traces], "layout": layout}
+
+
+def _layout(x: str, ticks: list[int], y: str) -> dict[str, Any]:
+    """Titles of the axes, a logarithmic one with its ticks and a linear one."""
+    return {
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
+        "hovermode": "closest",
+        "xaxis": {"type": "log", "title": {"text": x}, "tickvals": ticks},
+        "yaxis": {"title": {"text": y}, "zeroline": False},
+    }
 
 
 def front(folder: Path) -> dict[str, Any] | None:
@@ -242,18 +243,9 @@ def front(folder: Path) -> dict[str, Any] | None:
                 "hoverinfo": "skip",
             },
         ]
-    layout = {
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 40},
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.1},
-        "xaxis": {
-            "type": "log",
-            "title": {"text": "parameters"},
-            "tickvals": [n * 10**k for k in (4, 5, 6) for n in (1, 2, 5)],
-        },
-        "yaxis": {"title": {"text": "train recon, nats"}, "zeroline": False},
-    }
-    return {"data": traces, "layout": layout}
+    ticks = [n * 10**k for k in (4, 5, 6) for n in (1, 2, 5)]
+    layout = _layout("parameters", ticks, "train recon, nats")
+    return {"data": traces, "layout": layout | {"legend": {"orientation": "h", "y": 1.1}}}
 
 
 def as_plotly(walk: Walk) -> dict[str, Any]:

@@ -35,6 +35,7 @@ $(VENV)/.installed: envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo \
 		"vaelab needs Python 3.11, 3.12 or 3.13: for others its packages have no wheels yet." \
 		"Set PYTHON=python3.12, for example"; exit 1; }
+	@echo "Installing the packages into $(VENV): about 2 GB, some minutes."
 	test -x $(BIN)/python -a -z "$(ANEW)" || $(PYTHON) -m venv $(ANEW) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

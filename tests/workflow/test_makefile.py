@@ -70,7 +70,7 @@ def test_preset_is_handed_to_restore_and_publish(target: str, folder: Path) -> N
 def test_python_without_wheels_is_refused_before_anything_is_made(
     version: str, refused: bool, folder: Path
 ) -> None:
-    python = folder / "python"
+    python = folder.parent / "python"
     python.write_text(PYTHON.format(python=sys.executable, version=version))
     python.chmod(0o755)
     done = make(folder, "setup", f"PYTHON={python}")

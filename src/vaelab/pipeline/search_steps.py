@@ -8,7 +8,7 @@ the probes that it asked for, so the steps can be repeated, interrupted and resu
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,7 @@ def write_step(config: Config, runs: Runs, step: int) -> None:
         measured = [tuple(a) for a in before["measured"] + before["probes"]]
     known = measurements(config, runs, measured)
     following = next_step(config.search, known)
-    for decision in decision_log(config.search, known):
-        logger.info(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+    _tell(config, known)
     answer = None
     if following.answer is not None:
         answer = {
@@ -120,9 +119,14 @@ def print_decisions(config: Config, runs: Runs) -> None:
     if last is None:
         raise VaelabError("no step of the search is there; run `snakemake --cores 2 table_2`")
     known = measurements(config, runs, [tuple(a) for a in last["measured"]])
-    for decision in decision_log(config.search, known):
-        logger.info(f"{decision.step:3d}  {brackets(decision.architecture)}: {decision.reason}")
+    _tell(config, known)
     logger.info(f"answer: {last['answer']}" if last["answer"] else f"next: {last['probes']}")
+
+
+def _tell(config: Config, known: Mapping[Architecture, Measurement]) -> None:
+    for decision in decision_log(config.search, known):
+        probe = brackets(tuple(decision["architecture"]))
+        logger.info(f"{decision['step']:3d}  {probe}: {decision['reason']}")
 
 
 def _last_step(config: Config) -> dict[str, Any] | None:

@@ -183,7 +183,18 @@ class SearchAnswer(TypedDict):
 
 
 class SearchDecision(TypedDict):
-    """A verdict of the search and what followed; see `vaelab.search.algorithm.Decision`."""
+    """A verdict of the search and what followed.
+
+    Attributes:
+        phase: what was being decided, a `vaelab.search.algorithm.Phase`.
+        recon: mean over seeds, nats per image; as kl.
+        good: both thresholds are met; `passed`: the phase's own criterion is.
+        layer: layer being searched, from 1; 0 for an upper bound.
+        interval: widths possible before the verdict, both ends included.
+        narrowed: widths left to try after it; if none is left, the first exceeds the second.
+        reused: the search has met this architecture before, so nothing was trained for it.
+        reason: the verdict in words.
+    """
 
     run: str
     step: int

@@ -36,11 +36,11 @@ at the latest, and that model is the one the previous layer has found good.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from vaelab.results.records import Metrics, SearchDecision, Split
 from vaelab.settings.config import SearchSettings
@@ -330,68 +330,31 @@ def next_step(settings: SearchSettings, measurements: Mapping[Architecture, Meas
     return Step(tuple(probes), None)
 
 
-@dataclass(frozen=True)
-class Decision:
-    """One verdict and what followed from it.
-
-    Attributes:
-        step: position in the search, from 1.
-        phase: what was being decided.
-        architecture: the probe.
-        recon: mean over seeds, nats per image.
-        kl: mean over seeds, nats per image.
-        good: both thresholds are met.
-        passed: the phase's own criterion is met.
-        layer: layer being searched, from 1; 0 for an upper bound.
-        interval: widths possible before the verdict, both ends included.
-        narrowed: widths left to try after it; if none is left, the first exceeds the second.
-        reused: the search has met this architecture before, so nothing was trained for it.
-        reason: the verdict in words.
-    """
-
-    step: int
-    phase: Phase
-    architecture: Architecture
-    recon: float
-    kl: float
-    good: bool
-    passed: bool
-    layer: int
-    interval: tuple[int, int]
-    narrowed: tuple[int, int]
-    reused: bool
-    reason: str
-
-    def as_json(self) -> SearchDecision:
-        """A mapping for JSON, with the run's name."""
-        return cast(SearchDecision, {"run": run_name(self.architecture), **asdict(self)})
-
-
 def decision_log(
     settings: SearchSettings, measurements: Mapping[Architecture, Measurement]
-) -> list[Decision]:
+) -> list[SearchDecision]:
     """Every decision that the measurements allow, in order, also before the search is over."""
     met, _ = follow(settings, _verdicts(settings, measurements).get)
-    decisions: list[Decision] = []
+    decisions: list[SearchDecision] = []
     seen: set[Architecture] = set()
     for step, (question, verdict) in enumerate(met, start=1):
         probe = question.architecture
-        measurement = measurements[probe]
         decisions.append(
-            Decision(
-                step=step,
-                phase=question.phase,
-                architecture=probe,
-                recon=measurement.recon,
-                kl=measurement.kl,
-                good=verdict.good,
-                passed=question.phase.passed(verdict),
-                layer=question.layer,
-                interval=(question.lo, question.hi),
-                narrowed=question.narrowed(verdict),
-                reused=probe in seen,
-                reason=_reason(settings, question, verdict, measurement),
-            )
+            {
+                "run": run_name(probe),
+                "step": step,
+                "phase": question.phase,
+                "architecture": probe,
+                "recon": measurements[probe].recon,
+                "kl": measurements[probe].kl,
+                "good": verdict.good,
+                "passed": question.phase.passed(verdict),
+                "layer": question.layer,
+                "interval": (question.lo, question.hi),
+                "narrowed": question.narrowed(verdict),
+                "reused": probe in seen,
+                "reason": _reason(settings, question, verdict, measurements[probe]),
+            }
         )
         seen.add(probe)
     return decisions
@@ -420,24 +383,6 @@ def _reason(
     return f"{', '.join(failed)}: not good, {rest}" if failed else f"{recon}, {kl}: good, {rest}"
 
 
-def needed_probes(decisions: Sequence[Decision]) -> list[Architecture]:
+def needed_probes(decisions: Iterable[SearchDecision]) -> list[Architecture]:
     """The distinct probes behind the decisions, in the order they were needed."""
-    return [d.architecture for d in decisions if not d.reused]
-
-
-def wasted_trainings(
-    settings: SearchSettings,
-    measurements: Mapping[Architecture, Measurement],
-    shared: Iterable[Architecture] = (),
-) -> list[Architecture]:
-    """Architectures that were trained ahead and that no decision needed, sorted.
-
-    Before the search is over, some of them may still be needed later.
-
-    Args:
-        settings: bounds and thresholds.
-        measurements: everything measured so far.
-        shared: architectures that a table needs anyway; they are never wasted.
-    """
-    needed = needed_probes(decision_log(settings, measurements))
-    return sorted(set(measurements) - set(needed) - set(shared))
+    return [tuple(d["architecture"]) for d in decisions if not d["reused"]]

@@ -28,7 +28,6 @@ from vaelab.search.algorithm import (
     needed_probes,
     next_step,
     run_name,
-    wasted_trainings,
 )
 from vaelab.search.smooth import (
     LEVEL,
@@ -195,7 +194,7 @@ def search_summary(
     Args:
         settings: bounds, thresholds, metric.
         measurements: everything measured; the search need not be over.
-        shared: architectures that a table needs anyway (see `wasted_trainings`).
+        shared: architectures that a table needs anyway; they are never wasted.
         recorded: the same with further seeds, which the search did not see but the fit does.
         spreads: noise of one training, by family; measured seeds by default.
         repeats: number of repeated searches for the distribution of the answer.
@@ -208,9 +207,9 @@ def search_summary(
     decisions = decision_log(settings, measurements)
     probes: list[SearchProbe] = []
     for decision in decisions:
-        if decision.reused:
+        if decision["reused"]:
             continue
-        a, measurement = decision.architecture, measurements[decision.architecture]
+        measurement = measurements[a := tuple(decision["architecture"])]
         predictive = fit.predictive(a, len(measurement.recon_values))
         assert predictive is not None
         probes.append(
@@ -223,12 +222,13 @@ def search_summary(
                 "recon_fit": predictive[0].mean,
                 "kl": measurement.kl,
                 "kl_se": standard_error(a, measurement, "kl", spreads),
-                "good": decision.good,
+                "good": decision["good"],
                 "flip_probability": flip_probability(
-                    predictive, judge(measurement, settings), settings, decision.phase
+                    predictive, judge(measurement, settings), settings, Phase(decision["phase"])
                 ),
             }
         )
+    needed = needed_probes(decisions)
     violations = monotonicity_violations(recorded)
     answer = SearchAnswer(finished=step.answer is not None)
     found = step.answer.architecture if step.answer else None
@@ -243,10 +243,11 @@ def search_summary(
         "settings": settings.model_dump(mode="json"),
         "noise": {name: noise._asdict() for name, noise in spreads.items()},
         "answer": answer,
-        "decisions": [decision.as_json() for decision in decisions],
+        "decisions": decisions,
         "probes": probes,
-        "needed": len(needed_probes(decisions)),
-        "wasted": [run_name(a) for a in wasted_trainings(settings, measurements, shared)],
+        "needed": len(needed),
+        # Trained ahead, and needed by no decision and no table.
+        "wasted": [run_name(a) for a in sorted({*measurements} - {*needed} - {*shared})],
         "distribution": answer_distribution(settings, fit, seeds, repeats),
         "line": answer_line(found, recorded, settings.recon) if found else None,
         "monotonicity": {

@@ -39,7 +39,7 @@ class Walk:
         line: recon against a width of the answer, if enough was measured.
         threshold: of recon, nats.
         summary: how it ended.
-        decisions: as JSON values, see `Decision` of the search; with "flip", the probability that
+        decisions: as `SearchDecision`; with "flip", the probability that
             a repeated measurement would decide otherwise.
         answers: what the search answers when its networks are trained anew, with probabilities,
             most frequent first.

@@ -1,6 +1,6 @@
 """Every number that the report prints, and those read off its figures.
 
-The numbers live in `report_data/*.csv`; this module gives them types. Runs carry the names
+The numbers live in `data/*.csv`; this module gives them types. Runs carry the names
 of the run table, so that a row of the report meets the run that reproduces it by name.
 
 Signs and units are those of the report's axes: recon, kl and losses are positive nats per

@@ -29,6 +29,7 @@ from vaelab.original.claims.judgement import (
     any_of,
     holm,
 )
+from vaelab.original.claims.section5 import TWICE
 from vaelab.original.errata import ERRATA
 from vaelab.original.numbers import TABLE_1, TABLE_3, architecture_rows
 from vaelab.output.tables import markdown
@@ -624,6 +625,9 @@ def test_recipe_and_budget_forbid_what_they_cannot_show():
     assert judged("C30", **{"vqvae spec.schedule": "linear"}).verdict == "not comparable"
     same = judged("C48", **{"vae samples": 60_000_000})
     assert same.verdict == "not evaluated"
+    longer = {f"{TWICE} samples": 120_000_000, "vae samples": 60_000_000}
+    for neg_elbo, verdict in ((124.7, "holds"), (122.0, "fails")):
+        assert judged("C48", **longer, **{f"{TWICE} train.neg_elbo": neg_elbo}).verdict == verdict
 
 
 def test_a_better_elbo_and_worse_generation():

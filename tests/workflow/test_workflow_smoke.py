@@ -520,36 +520,11 @@ def test_snakemake_report_has_a_switch_between_two_presets(tmp_path: Path) -> No
     assert "modern" not in project.plan("all", "--config", "preset=quick").text
 
 
-def test_forced_training_is_reused_and_a_corrupt_one_repeated(finished: Project) -> None:
-    before = weights(finished)
-    corrupt = results(finished) / "checkpoints/beta50-s0.safetensors"
-    content = bytearray(corrupt.read_bytes())
-    content[-1] ^= 1
-    corrupt.write_bytes(content)
-    good = results(finished) / "checkpoints/beta5-s0.safetensors"
-    times = {run: (corrupt.parent / f"{run}.safetensors").stat().st_mtime_ns for run in before}
-    forced = [str(path.relative_to(finished.folder)) for path in (corrupt, good)]
-    out = finished.snakemake(*forced, "--force", *SMOKE)
-    assert "2 of 2 steps" in out
-
-    log = (results(finished) / "logs/train/beta50-s0.log").read_text()
-    assert "training, because its checkpoint is not the one its provenance records" in log
-    log = (results(finished) / "logs/train/beta5-s0.log").read_text()
-    assert re.search(r"^beta5-s0: REUSED, fingerprint", log)
-    assert "beta5-s0: evaluation REUSED" in log
-    assert "training" not in log
-    assert weights(finished) == before
-    for run, written in times.items():
-        path = corrupt.parent / f"{run}.safetensors"
-        assert (path.stat().st_mtime_ns == written) == (run not in ("beta5-s0", "beta50-s0"))
-
-
 def test_lost_weights_are_not_missed_by_figures(finished: Project) -> None:
     checkpoint = results(finished) / "checkpoints/beta1-s0.safetensors"
     kept = checkpoint.rename(checkpoint.with_suffix(".kept"))
     try:
         plans = finished.plans({name: (name, *SMOKE) for name in ("figure_06", "models")})
-        # Beta 5 and 50 were forced just now; what they drew is as it was.
         assert plans["figure_06"].trained == set()
         assert plans["models"].trained == {"beta1-s0"}
     finally:

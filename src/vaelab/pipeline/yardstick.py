@@ -15,11 +15,9 @@ import torch
 
 from vaelab.data import load
 from vaelab.estimators.estimate import Estimate
-from vaelab.estimators.log_weights import log_terms
-from vaelab.estimators.model import VAEAdapter
-from vaelab.estimators.reductions import importance
-from vaelab.models.vae import LatentVariableModel
-from vaelab.pipeline.runner import load_model
+from vaelab.estimators.log_weights import blocks
+from vaelab.evaluation.trained import load as load_model
+from vaelab.evaluation.trained import log_likelihood
 from vaelab.results.files import RunFiles
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Run
@@ -34,8 +32,6 @@ LITERATURE = (86.3, 87.8)
 
 # Random numbers of the estimate, disjoint from those of other measurements.
 STREAM = 300
-# Images estimated at once: what 5000 samples of each take is then 12 MB.
-BLOCK = 100
 # Images between two lines of progress.
 REPORT_EVERY = 1000
 
@@ -66,20 +62,16 @@ def measure_yardstick(
     configure_process(threads)
     files = RunFiles(config.folder, run.id)
     provenance = read_json(files.text("provenance.json"))
-    model = load_model(files.checkpoint, run).eval()
-    assert isinstance(model, LatentVariableModel)
+    model = load_model(files.checkpoint)
     dataset = load(run.spec.data.dataset, Path(config.data.root)).binarized()
-    x = torch.from_numpy(dataset.test_images[:images]).float() / 255.0
+    x = dataset.test_images[:images]
     generator = torch.Generator().manual_seed(stream_seed(0, STREAM))
-    adapter, parts = VAEAdapter(model), []
-    for start in range(0, len(x), BLOCK):
-        terms = log_terms(adapter, x[start : start + BLOCK], samples, generator)
-        parts.append(importance(terms))
-        done = start + len(terms.log_scale)
-        if done % REPORT_EVERY == 0:
-            logger.info(
-                f"{run.id}: {done} of {len(x)} images, NLL {-Estimate.concatenate(parts).mean:.2f}"
-            )
+    parts: list[Estimate] = []
+    for part in blocks(len(x), REPORT_EVERY):
+        parts.append(log_likelihood(model, x[part], samples, generator=generator))
+        if part.stop < len(x):
+            nll = -Estimate.concatenate(parts).mean
+            logger.info(f"{run.id}: {part.stop} of {len(x)} images, NLL {nll:.2f}")
     estimate = Estimate.concatenate(parts)
     result = {
         "nll": -estimate.mean,

@@ -19,6 +19,7 @@ from vaelab.estimators.reductions import importance
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.models.families import build
 from vaelab.pipeline import yardstick
+from vaelab.results.trained import CheckpointRecord
 from vaelab.settings.config import Config, EvaluationSettings, load_config
 from vaelab.settings.runs import Run, resolve
 from vaelab.training.state import save_tensors
@@ -118,14 +119,14 @@ def measured(
     config = Config(results=str(tmp_path))
     run = Run("yardstick", 0, toy_spec(binarize="dynamic", samples=260))
     model = build(run.spec, torch.Generator().manual_seed(0))
-    save_tensors(config.folder / "checkpoints/yardstick-s0.safetensors", model.state_dict(), {})
+    said = CheckpointRecord("yardstick", 0, run.spec, "toy", (28, 28), 10).metadata()
+    save_tensors(config.folder / "checkpoints/yardstick-s0.safetensors", model.state_dict(), said)
     write_json(
         config.folder / "runs/yardstick-s0/provenance.json",
         {"core_seconds": 120.0, "precision": "fp32"},
     )
     monkeypatch.setattr(yardstick, "load", lambda *arguments: DATA)
     monkeypatch.setattr(yardstick, "configure_process", lambda threads: None)
-    monkeypatch.setattr(yardstick, "BLOCK", 40)
     monkeypatch.setattr(yardstick, "REPORT_EVERY", 40)
     return config, run, model
 
@@ -142,7 +143,7 @@ def test_number_stands_beside_the_literature(
     assert result["nll"] == pytest.approx(-expected.mean, abs=0.5)
     assert result["nll_se"] == pytest.approx(expected.se, rel=0.1)
     assert (result["images"], result["z_samples"], result["epochs"]) == (100, 50, 2.0)
-    lines = caplog.messages
+    lines = caplog.messages[1:]
     assert [line.split(",")[0] for line in lines[:-1]] == [
         "yardstick-s0: 40 of 100 images", "yardstick-s0: 80 of 100 images",
     ]  # fmt: skip

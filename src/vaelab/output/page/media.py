@@ -31,7 +31,7 @@ class Picture:
 
 
 def static(name: str) -> str:
-    """The text of a file of review/static."""
+    """The text of a file of page/static."""
     return (files("vaelab.output.page") / "static" / name).read_text(encoding="utf-8").strip()
 
 

@@ -72,7 +72,7 @@ def table_1(results: Results) -> pd.DataFrame:
             "in_report": report is not None,
             "beta": metrics[0]["spec"]["beta"],
             "samples": metrics[0]["samples"],
-            **_budget(metrics, numbers.TABLE_1_SAMPLES),
+            "budget_percent": 100 * metrics[0]["samples"] / numbers.TABLE_1_SAMPLES,
             **_losses(metrics, report, (*LOSSES, "objective")),
             **_nll(NAMES[run], metrics, results.fitted_likelihoods, fitted, own),
             **{f"{split}_mse": _mean(metrics, split, "mse") for split in SPLITS},
@@ -294,12 +294,13 @@ def titled(
         spread = several + (f"; of a run with one seed, the {single}" if 1 in counts else "")
     else:
         spread = single
+    origin = provenance_line(results, names, counts)
     frame.attrs["title"] = (
         f"{item.title} ({item.beside})" if item.beside else f"{item.label}. {item.title}"
     )
     frame.attrs["notes"] = [
         *alarm_notes(results, names),
-        f"{_capital(provenance_line(results, names, counts))}. Nats per image; ± is the {spread}.",
+        f"{origin[0].upper()}{origin[1:]}. Nats per image; ± is the {spread}.",
         item.caption,
         *notes,
     ]
@@ -314,11 +315,6 @@ def measured(metrics: Sequence[Metrics], quantities: Sequence[Loss]) -> dict[str
             columns[f"{split}_{quantity}"] = _mean(metrics, split, quantity)
             columns[f"{split}_{quantity}_spread"] = _spread(metrics, split, quantity)
     return columns
-
-
-def _budget(metrics: Sequence[Metrics], report: int) -> dict[str, float]:
-    """Percent of the report's training samples that a run has seen."""
-    return {"budget_percent": 100 * metrics[0]["samples"] / report}
 
 
 def _losses(
@@ -352,10 +348,6 @@ def reports_recipe(metrics: Sequence[Metrics]) -> bool:
     """Whether a run was trained as the report trains its VAEs, apart from the budget."""
     recipe = {"optimizer": "adagrad", "init": "normal", "schedule": "constant"}
     return all(run["spec"].get(key) == value for run in metrics for key, value in recipe.items())
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _has(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> bool:
@@ -396,7 +388,7 @@ def _architecture(
         "architecture": brackets(architecture),
         "run": run_name(architecture),
         "parameters": metrics[0]["parameters"],
-        **_budget(metrics, numbers.TABLE_3_SAMPLES),
+        "budget_percent": 100 * metrics[0]["samples"] / numbers.TABLE_3_SAMPLES,
         **_losses(metrics, report, LOSSES),
     }
 

@@ -125,14 +125,13 @@ def corner_note(axes: Axes, text: str) -> None:
     axes.text(0.03, 0.985, text, transform=axes.transAxes, va="top", fontsize=7, color=MUTED)
 
 
-def samples_axis(axes: Axes, low: float, high: float, label: bool = True) -> None:
+def samples_axis(axes: Axes, low: float, high: float) -> None:
     """A logarithmic axis of training samples seen, one tick per decade."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(base=10, numticks=12))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    if label:
-        axes.set_xlabel("samples seen")
+    axes.set_xlabel("samples seen")
 
 
 def millions_axis(axes: Axes, high: float) -> None:

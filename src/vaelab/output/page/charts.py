@@ -118,8 +118,8 @@ def as_plotly(panel: Panel) -> dict[str, Any]:
     return {"data": traces, "layout": layout}
 
 
-def _significant(values: Values, digits: int = 5) -> list[float]:
-    return [float(f"{value:.{digits}g}") for value in values]
+def _significant(values: Values) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _trace(part: Line | Marks, name: str, tags: list[str]) -> dict[str, Any]:
@@ -133,15 +133,11 @@ def _trace(part: Line | Marks, name: str, tags: list[str]) -> dict[str, Any]:
     }
 
 
-def _tags(line: Line) -> list[str]:
-    return [line.split, line.series.name]
-
-
 def _curve(line: Line, thin: bool = False) -> dict[str, Any]:
     colour, width = _colour(line.series.colours.train), 1 if thin else 2
     style = {"color": colour, "dash": DASHES[line.split], "width": width}
     name = f"{line.series.name}, {line.split}" + ", smoothed" * thin
-    trace = _trace(line, name, _tags(line) + [SMOOTHED] * thin)
+    trace = _trace(line, name, [line.split, line.series.name] + [SMOOTHED] * thin)
     return trace | {"mode": "lines", "line": style}
 
 
@@ -168,7 +164,7 @@ def _band(line: Line, spread: Values) -> dict[str, Any]:
         "fill": "toself",
         "opacity": 0.2,
         "hoverinfo": "skip",
-        "meta": {"tags": _tags(line)},
+        "meta": {"tags": [line.split, line.series.name]},
     }
 
 

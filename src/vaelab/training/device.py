@@ -32,25 +32,18 @@ class Compute:
         """The precision by name: "bf16" or "fp32"."""
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
-    @property
-    def kind(self) -> str:
-        """Device and precision in one word, "cpu-bf16"; a resumed training must not change it."""
-        return f"{self.device.type}-{self.precision}"
-
 
 def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) -> Compute:
-    """Resolve `auto` for this machine; `device` may also name one GPU ("cuda:1").
+    """The device by name, with the precision that `auto` is on it.
 
     Args:
-        device: "auto", "cpu", "cuda" or one GPU.
+        device: "cpu", "cuda" or one GPU ("cuda:1").
         precision: "auto", "bf16" or "fp32".
         cuda_graphs: whether to use CUDA graphs on a GPU.
 
     Raises:
         VaelabError: CUDA was asked for by name and there is no CUDA device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise VaelabError(
             "device: cuda was asked for, but PyTorch sees no CUDA device "

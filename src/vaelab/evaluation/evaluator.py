@@ -54,9 +54,11 @@ def evaluate(
         The metrics (nats per image; mean squared error per pixel) and the arrays, images as
         uint8 of shape (..., P).
     """
-    evaluation: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    kind: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    # A network that came to its device under inference mode could never be trained again.
+    evaluation = kind(spec, model, dataset, settings, compute)
     with inference(compute):
-        return evaluation(spec, model, dataset, settings, compute).run()
+        return evaluation.run()
 
 
 @contextmanager

@@ -32,6 +32,11 @@ class Compute:
         """The precision by name: "bf16" or "fp32"."""
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
+    @property
+    def kind(self) -> str:
+        """Device and precision in one word, "cpu-bf16"."""
+        return f"{self.device.type}-{self.precision}"
+
 
 def resolve_compute(device: str, precision: str, *, cuda_graphs: bool = True) -> Compute:
     """The device by name, with the precision that `auto` is on it.

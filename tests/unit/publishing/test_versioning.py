@@ -345,7 +345,7 @@ def test_folder_without_git_is_told_what_to_do(
     command: Callable[[Versioned], str], ready: Versioned
 ) -> None:
     shutil.rmtree(ready.folder / ".git")
-    with pytest.raises(VaelabError, match=r"here is no .git: clone the repository, or take a bund"):
+    with pytest.raises(VaelabError, match=r"here is no .git: clone the repository, or take a"):
         command(ready)
 
 

@@ -21,7 +21,6 @@ from vaelab.estimators.model import LatentModel, log_joint
 from vaelab.estimators.reductions import log_mean_estimate
 from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
 from vaelab.settings.config import LikelihoodSettings
-from vaelab.util.errors import VaelabError
 
 # Steepness of the sigmoid of Wu et al.: small steps of beta at both ends.
 _SIGMOID = 4.0
@@ -39,20 +38,12 @@ class Annealing:
         chains: independent weights averaged for each image.
         pilot_chains: further chains that only tune the step sizes.
         leapfrog: leapfrog steps of a transition; one transition a temperature.
-
-    Raises:
-        VaelabError: a count is not positive.
     """
 
     temperatures: int = 200
     chains: int = 10
     pilot_chains: int = 4
     leapfrog: int = 4
-
-    def __post_init__(self) -> None:
-        """Refuse settings that leave nothing to anneal."""
-        if min(self.temperatures, self.chains, self.pilot_chains, self.leapfrog) < 1:
-            raise VaelabError(f"annealing needs counts of at least 1: got {self}")
 
     @property
     def betas(self) -> list[float]:
@@ -192,12 +183,7 @@ def annealed(
         c: condition, one row per image.
         max_rows: latents decoded at once, at least one image's chains; by default chosen for
             the device.
-
-    Raises:
-        VaelabError: there is no image.
     """
-    if len(x) < 1:
-        raise VaelabError("annealing needs at least one image")
     rows = max_rows or default_rows(x.device)
     parts = []
     for columns in blocks(len(x), max(1, rows // max(settings.chains, settings.pilot_chains))):

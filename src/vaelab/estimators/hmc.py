@@ -14,8 +14,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vaelab.util.errors import VaelabError
-
 # Each transition scales its steps by a factor from [1 - JITTER, 1 + JITTER], because a fixed
 # trajectory length can be a multiple of a Gaussian's half period, and then never mixes.
 JITTER = 0.2
@@ -153,13 +151,12 @@ def sample(
     generator: torch.Generator,
     leapfrog: int = 4,
     target_accept: float = 0.9,
-    thin: int = 1,
     scale: Tensor | None = None,
     step_size: Tensor | None = None,
 ) -> Chains:
     """Run HMC; step sizes adapt during the burn-in only, so the draws keep their target.
 
-    Costs (burn_in + draws * thin) * leapfrog + 1 gradient evaluations per chain and image.
+    Costs (burn_in + draws) * leapfrog + 1 gradient evaluations per chain and image.
 
     Args:
         log_density: Unnormalised log-density (C, B) of z (C, B, d), differentiable.
@@ -169,19 +166,10 @@ def sample(
         generator: Source of randomness, on the device of start.
         leapfrog: Leapfrog steps of a transition.
         target_accept: Acceptance probability that the step sizes are tuned to, per image.
-        thin: Transitions from one kept sample to the next.
         scale: Rough standard deviations of the target, shape (B, d); ones by default.
         step_size: Initial step sizes (B,) in units of scale; by default 1, half of what is
             stable for a Gaussian of that scale.
-
-    Raises:
-        VaelabError: If draws, thin or leapfrog is not positive, or burn_in is negative.
     """
-    if min(draws, thin, leapfrog) < 1 or burn_in < 0:
-        raise VaelabError(
-            "HMC needs draws, thin and leapfrog of at least 1 and a burn-in of at least 0: got "
-            f"draws={draws}, thin={thin}, leapfrog={leapfrog}, burn_in={burn_in}"
-        )
     chains, images, latent_dim = start.shape
     steps = torch.ones_like(start[0, :, 0]) if step_size is None else step_size
     evaluate = evaluator(log_density)
@@ -194,15 +182,13 @@ def sample(
     samples = start.new_empty((draws, chains, images, latent_dim))
     log_densities = start.new_empty((draws, chains, images))
     accepted = torch.zeros_like(steps)
-    for number in range(draws * thin):
+    for number in range(draws):
         point, probability = transition(
             evaluate, point, steps, generator, leapfrog=leapfrog, scale=scale
         )
         accepted += probability.mean(0)
-        if (number + 1) % thin == 0:
-            samples[number // thin] = point.z
-            log_densities[number // thin] = point.log_density
-    return Chains(samples, log_densities, accepted / (draws * thin), steps)
+        samples[number], log_densities[number] = point.z, point.log_density
+    return Chains(samples, log_densities, accepted / draws, steps)
 
 
 def r_hat(samples: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from vaelab.estimators.model import LatentModel, log_joint
 from vaelab.estimators.reductions import effective_samples
 from vaelab.models.distributions import LOG_2PI
 from vaelab.settings.config import LikelihoodSettings
-from vaelab.util.errors import VaelabError
 
 # Burn-in where chains start from fitted posteriors.
 SHORT_BURN_IN = 40
@@ -52,15 +51,13 @@ def kw_appendix_d(
     draws: int = 50,
     chains: int = 8,
     burn_in: int = 100,
-    thin: int = 1,
     leapfrog: int = 4,
-    target_accept: float = 0.9,
     max_rows: int | None = None,
 ) -> Estimate:
     """Estimate log p(x) from posterior samples, in expectation at or above its value.
 
     Chains start from the encoder's q(z|x), whose standard deviations also scale the steps.
-    Costs 2 * chains * ((burn_in + draws * thin) * leapfrog + 1) gradient evaluations of the
+    Costs 2 * chains * ((burn_in + draws) * leapfrog + 1) gradient evaluations of the
     decoder per image.
 
     Args:
@@ -71,26 +68,14 @@ def kw_appendix_d(
         draws: Samples of each chain, in either set.
         chains: Chains behind each of the two sets.
         burn_in: Transitions before the first sample, in which step sizes adapt.
-        thin: Transitions from one sample to the next.
         leapfrog: Leapfrog steps of a transition; 4 in appendix D.
-        target_accept: Acceptance probability that the step sizes are tuned to.
         max_rows: Latents decoded at once, at least one image's chains; by default chosen for
             the device.
 
     Returns:
         The estimate; its Monte-Carlo error comes from the spread between chains, whose
         samples are correlated.
-
-    Raises:
-        VaelabError: If there is no image, fewer than 2 chains, or too few samples to fit a
-            covariance.
     """
-    if x.shape[0] < 1 or chains < 2 or draws * chains < 2 * (model.latent_dim + 1):
-        raise VaelabError(
-            "appendix D needs an image, 2 chains and draws * chains of at least twice the "
-            f"latent dimension plus 2: got images={x.shape[0]}, chains={chains}, "
-            f"draws={draws}, latent_dim={model.latent_dim}"
-        )
     rows = default_rows(x.device) if max_rows is None else max_rows
     parts = []
     for columns in blocks(x.shape[0], max(1, rows // (2 * chains))):
@@ -104,8 +89,6 @@ def kw_appendix_d(
             burn_in=burn_in,
             generator=generator,
             leapfrog=leapfrog,
-            target_accept=target_accept,
-            thin=thin,
             scale=torch.exp(0.5 * q.log_var),
         )
         parts.append(_inverse_mean(run, chains))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vaelab.models.distributions import DiagonalNormal, standard_normal_log_prob
 from vaelab.models.vae import LatentVariableModel
-from vaelab.util.errors import VaelabError
 
 
 class LatentModel(Protocol):
@@ -51,8 +50,6 @@ class VAEAdapter:
     """
 
     def __init__(self, vae: LatentVariableModel, stretch: float = 1.0) -> None:
-        if not stretch > 0.0:
-            raise VaelabError(f"the stretch of a proposal has to be positive: got {stretch}")
         self.vae = vae
         self.latent_dim = vae.latent_dim
         self.stretch = stretch

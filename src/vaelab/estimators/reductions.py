@@ -23,7 +23,6 @@ from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.log_weights import LogTerms, blocks, log_mean_exp, log_terms
 from vaelab.estimators.model import LatentModel
 from vaelab.estimators.registry import ESTIMATORS
-from vaelab.util.errors import VaelabError
 from vaelab.util.load import load_object
 
 # Entries of each (K, images) array held at once by `estimates_over_images`: 32 MB apiece.
@@ -105,12 +104,7 @@ def estimates_over_images(
         generator: Source of the draws, on the device of x.
         c: Condition, one row per image.
         max_rows: Latents decoded at once; by default chosen for the device.
-
-    Raises:
-        VaelabError: If samples, max_rows or the number of images is not positive.
     """
-    if x.shape[0] < 1 or samples < 1:
-        raise VaelabError(f"an estimate needs images and samples: got {x.shape[0]} and {samples}")
     reductions = {
         name: load_object(entry.function)
         for name, entry in ESTIMATORS.items()

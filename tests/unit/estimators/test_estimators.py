@@ -406,21 +406,10 @@ class TestHMC:
             torch.zeros((3, 2, 2), dtype=torch.float64),
             draws=5,
             burn_in=7,
-            thin=2,
             leapfrog=3,
             generator=generator,
         )
-        assert model.calls == [6] * ((7 + 5 * 2) * 3 + 1)
-
-    def test_refuses_no_draws(self, generator):
-        with pytest.raises(VaelabError, match="draws=0"):
-            sample(
-                lambda z: -z.square().sum(-1),
-                torch.zeros((1, 1, 1)).double(),
-                draws=0,
-                burn_in=1,
-                generator=generator,
-            )
+        assert model.calls == [6] * ((7 + 5) * 3 + 1)
 
     def test_r_hat_sees_chains_that_disagree(self, generator):
         samples = torch.randn((100, 4, 2, 3), generator=generator).double()
@@ -464,11 +453,6 @@ class TestAppendixD:
                 gaussian_fit_log_prob(fit, z)[:, image], normal.log_prob(z[:, image])
             )
 
-    def test_refuses_too_few_samples(self, generator):
-        model = LinearGaussian(CORRELATED, 0.5)
-        with pytest.raises(VaelabError, match="draws=2"):
-            kw_appendix_d(model, model.images(1, generator), generator, draws=2, chains=2)
-
 
 class TestAIS:
     """Annealed importance sampling."""
@@ -510,7 +494,7 @@ class TestAIS:
         assert sum(model.calls) == 5 * (4 + 2) * (6 * 3 + 1)
         assert max(model.calls) == 8
 
-    def test_schedule_and_refusals(self):
+    def test_schedule(self):
         betas = Annealing(temperatures=10).betas
         assert betas[0] == 0.0
         assert betas[-1] == 1.0
@@ -518,8 +502,6 @@ class TestAIS:
         steps = [b - a for a, b in zip(betas, betas[1:], strict=False)]
         assert min(steps) == pytest.approx(steps[0])
         assert steps[0] > 0
-        with pytest.raises(VaelabError, match="temperatures=0"):
-            Annealing(temperatures=0)
 
 
 class TestConditions:
@@ -612,8 +594,6 @@ class TestVAEAdapter:
         far = importance(log_terms(narrow, x, 2000, generator))
         assert_mean_is(near.nats - exact.nats, 0.0, "wide proposal")
         assert far.mean < exact.mean - 0.2
-        with pytest.raises(VaelabError, match="positive"):
-            VAEAdapter(vae, stretch=0.0)
 
     def test_leaves_no_gradients_behind(self, generator):
         vae = ToyVAE()

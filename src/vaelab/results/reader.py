@@ -201,14 +201,6 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NO-BREAK SPACE}" if number >= 10_000 else "")
 
 
-def describe_samples(samples: Iterable[int]) -> str:
-    """Samples a run, or their range where runs differ: "60 000", "600 000 to 1 200 000"."""
-    values = sorted(set(samples))
-    if len(values) == 1:
-        return grouped(values[0])
-    return f"{grouped(values[0])} to {grouped(values[-1])}"
-
-
 def alarms(results: Results, names: Iterable[str]) -> list[str]:
     """What a reader must know before believing anything drawn from the named runs."""
     lines = []
@@ -237,6 +229,7 @@ def provenance_line(
     names = list(names)
     found = sorted(set(counts or (len(results.metrics(name)) for name in names))) or [0]
     seeds = " to ".join(dict.fromkeys(map(str, (found[0], found[-1]))))
-    samples = describe_samples(results.samples(names))
+    seen = results.samples(names)
+    samples = " to ".join(dict.fromkeys(map(grouped, (seen[0], seen[-1]))))
     plural = "" if seeds == "1" else "s"
     return f"preset {results.preset} · {seeds} seed{plural} · {samples} samples a run"

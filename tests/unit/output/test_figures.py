@@ -25,7 +25,7 @@ from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.grids import image_grid
 from vaelab.output.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI, save
 from vaelab.output.figures.style import draw as draw_function
-from vaelab.results.reader import Results, describe_samples, grouped
+from vaelab.results.reader import Results, grouped
 from vaelab.settings.config import SearchSettings
 from vaelab.settings.runs import read_rows
 from vaelab.util.errors import VaelabError
@@ -605,8 +605,6 @@ def test_samples_are_described_in_words() -> None:
     space = "\N{NO-BREAK SPACE}"
     assert grouped(2000) == "2000"
     assert grouped(1_200_000) == f"1{space}200{space}000"
-    assert describe_samples([60_000, 60_000]) == f"60{space}000"
-    assert describe_samples([120_000_000, 2000]) == f"2000 to 120{space}000{space}000"
 
 
 def test_digits_are_told_apart_by_colour_and_by_marker() -> None:

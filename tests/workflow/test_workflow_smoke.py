@@ -415,7 +415,7 @@ def test_changed_threshold_only_decides_again(replanned: dict[str, Plan]) -> Non
     assert plan.rules["search_step"] >= 1
     assert set(plan.rules) == {
         *("search_step", "search", "table_2", "figure_15"),
-        *("metrics", "claims", "page", "all"),
+        *SUMMARIES,
     }
 
 

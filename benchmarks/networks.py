@@ -42,7 +42,6 @@ LAYERS = {
     "autograd": "hand-written gradients",
     "parted": "flat parameters",
     "stepwise": "compiled optimiser step",
-    "allocator": "allocator settings",
     "denormals": "flushed denormals",
 }
 
@@ -69,10 +68,8 @@ class Way:
 
     @property
     def setting(self) -> str:
-        """Ways of one setting share a process: its allocator and its PyTorch switches."""
-        return {"allocator": "allocator"}.get(
-            self.kind, "rivals" if self.kind in RIVALS else "ours"
-        )
+        """Ways of one setting share a process and its PyTorch switches."""
+        return "rivals" if self.kind in RIVALS else "ours"
 
 
 def missing(kind: str) -> str | None:

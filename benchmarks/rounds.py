@@ -25,11 +25,6 @@ from vaelab.util.errors import VaelabError
 
 logger = logging.getLogger(__name__)
 
-# The workflow sets these for trainings (workflow/rules/common.smk); the rivals run without them.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-}
 WARM_UP = 1000  # images of the first call, which also compiles and loads
 
 # Samples/s of every round, by way.
@@ -112,7 +107,7 @@ class _Processes:
         process = context.Process(
             target=_serve, args=(far, self.data_root, self.specs), daemon=True
         )
-        with _environment(ALLOCATOR if setting == "ours" else {}):
+        with _environment():
             process.start()
         far.close()
         self.processes.append(process)
@@ -134,13 +129,11 @@ class _Processes:
 
 
 @contextmanager
-def _environment(extra: dict[str, str]) -> Iterator[None]:
-    """What processes started inside find: these of the allocator's variables and no others."""
+def _environment() -> Iterator[None]:
+    """What processes started inside find."""
     before = dict(os.environ)
-    for key in ALLOCATOR:
-        os.environ.pop(key, None)
     # A compilation that was found in a cache would say nothing of its time.
-    os.environ.update(extra, OMP_NUM_THREADS="1", TORCHINDUCTOR_FORCE_DISABLE_CACHES="1")
+    os.environ.update(OMP_NUM_THREADS="1", TORCHINDUCTOR_FORCE_DISABLE_CACHES="1")
     try:
         yield
     finally:

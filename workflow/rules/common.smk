@@ -70,10 +70,6 @@ os.environ.update(
 # Packages of an HPC module would hide those of a virtual environment.
 if sys.prefix != sys.base_prefix:
     os.environ.pop("PYTHONPATH", None)
-# glibc may return every large tensor to the kernel; these thresholds keep the memory. The gain
-# depends on the machine (docs/performance.md).
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1073741824")
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1073741824")
 
 # Used with `--software-deployment-method conda`, and by nothing else.
 ENVIRONMENT = f"../../envs/{'cuda' if PLAN.gpus_per_run else 'cpu'}.yaml"

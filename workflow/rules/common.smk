@@ -34,6 +34,7 @@ from vaelab.data import DATASETS
 from vaelab.data.registry import DIGITS
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.pipeline.planning import (
+    BESIDE,
     Plan,
     growing,
     load_runs,

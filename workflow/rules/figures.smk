@@ -33,7 +33,7 @@ for item in CATALOGUE.values():
             PLAN.evaluations(PLAN.ids_of(target)),
             # Some also show what our own search found.
             [rules.search.output, searched] if item.searched else [],
-            rules.nll.output if target == "table_1" else [],
+            [getattr(rules, part).output for part in BESIDE.get(target, ())],
         output:
             **files,
         log:

@@ -35,7 +35,7 @@ from vaelab.results.records import (
     Split,
 )
 from vaelab.search.algorithm import Architecture, Measurement, brackets, judge, run_name
-from vaelab.search.noise import alone
+from vaelab.search.noise import judged_alone
 from vaelab.settings.config import SearchSettings
 from vaelab.util.io import atomic_write, write_csv
 
@@ -417,6 +417,6 @@ def _verdict(
     if probe is not None:
         flip, recon, kl = probe["flip_probability"], probe["recon_se"], probe["kl_se"]
     else:
-        flip, recon, kl = alone(architecture, measurement, settings)
+        flip, recon, kl = judged_alone(architecture, measurement, settings)
     good = judge(measurement, settings).good
     return {"good": good, "recon_se": recon, "kl_se": kl, "flip_probability": flip}

@@ -47,8 +47,8 @@ def write_nll(config: Config, runs: Runs, *, threads: int = 1) -> None:
             model = load_model(files.checkpoint, run)
             assert isinstance(model, LatentVariableModel)
             dataset = load(run.spec.data.dataset, config.data.root)
+            evaluation = VaeEvaluation(run.spec, model, dataset, config.evaluation, compute)
             with inference(compute):
-                evaluation = VaeEvaluation(run.spec, model, dataset, config.evaluation, compute)
                 found[run.id] = evaluation.fitted_likelihood(metrics["test"])
             logger.info(f"{run.id}: {found[run.id]}")
     write_json(config.folder / NLL_FILE, found)

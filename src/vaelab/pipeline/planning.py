@@ -65,6 +65,8 @@ PARTS = {
     # Not on record: it says what the results cost, which a clone with restored weights cannot know.
     "page": Part("vaelab.output.page.collect", runs="none"),
 }
+# Parts that a figure or table is made from, beside runs and the search.
+BESIDE = {"table_1": ("nll",)}
 
 # A training this many times as long as half of the others starts before them.
 LONG = 2.0

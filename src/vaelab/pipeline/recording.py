@@ -9,15 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from vaelab.output.catalogue import CATALOGUE
-from vaelab.pipeline.planning import PARTS, Plan
+from vaelab.pipeline.planning import BESIDE, PARTS, Plan
 from vaelab.publishing.verify import Origin, verify
 from vaelab.results.files import RunFiles
 from vaelab.results.manifest import put_on_record, read_manifest
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
-
-# What figures and tables are made from beside runs and the search.
-_BESIDE = {"table_1": ("nll",)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Records:
             before, shown = part.before, part.runs
         else:
             searched = ("search",) * CATALOGUE[target].searched
-            before, shown = (*searched, *_BESIDE.get(target, ())), target
+            before, shown = (*searched, *BESIDE.get(target, ())), target
         manifest = read_manifest(self.folder)
         for name in before:
             for file in PARTS[name].files:

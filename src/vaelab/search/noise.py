@@ -69,7 +69,7 @@ def flip_probability(
     return 1.0 - recon * kl if verdict.good else recon * kl
 
 
-def alone(
+def judged_alone(
     architecture: Architecture, measurement: Measurement, settings: SearchSettings
 ) -> tuple[float, float, float]:
     """P(flip) and the standard errors of recon and kl of a network that no search has measured.

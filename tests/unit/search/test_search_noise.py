@@ -18,9 +18,9 @@ from vaelab.search.algorithm import (
     follow,
 )
 from vaelab.search.noise import (
-    alone,
     answer_distribution,
     flip_probability,
+    judged_alone,
     monotonicity_violations,
     search_summary,
 )
@@ -114,7 +114,7 @@ def test_flip_probability_by_phase():
 
 def test_a_network_off_the_path_is_judged_from_its_own_measurement():
     noise = published("train")["wide"]
-    flip, recon, kl = alone((500, 500, 3), one(120.4, 5), SETTINGS)
+    flip, recon, kl = judged_alone((500, 500, 3), one(120.4, 5), SETTINGS)
     assert flip == pytest.approx(normal_cdf(-0.4 / (noise.recon * math.sqrt(2))), abs=1e-3)
     assert (recon, kl) == noise
 

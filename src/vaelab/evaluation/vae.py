@@ -206,10 +206,8 @@ class VaeEvaluation(Evaluation[LatentVariableModel]):
 
     def manifold(self) -> np.ndarray:
         """(20, 20, P) decoded on the prior's quantiles: z1 rises rightwards, z2 upwards."""
-        # Imported here because it takes half a second and few runs have a manifold.
-        from scipy.special import ndtri
-
-        quantiles = ndtri(np.linspace(MANIFOLD_END, 1.0 - MANIFOLD_END, MANIFOLD))
-        z1, z2 = np.meshgrid(quantiles, quantiles[::-1])
-        z = torch.from_numpy(np.stack([z1, z2], -1)).float().to(self.compute.device)
+        ends = np.linspace(MANIFOLD_END, 1.0 - MANIFOLD_END, MANIFOLD)
+        quantiles = torch.special.ndtri(torch.from_numpy(ends))
+        z1, z2 = torch.meshgrid(quantiles, quantiles.flip(0), indexing="xy")
+        z = torch.stack([z1, z2], -1).float().to(self.compute.device)
         return to_uint8(self.model.decode(z).mean)

@@ -66,9 +66,9 @@ test-slurm: setup-dev
 chaos: setup-dev
 	$(BIN)/python tests/support/chaos.py $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
-# Two processes: one runs whole workflows, the other runs everything else.
+# Three processes on two cores: much of what they run waits for something.
 test: setup-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The unit tests alone, without the slow ones.
 test-fast: setup-dev

@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
+from filelock import FileLock
 
 from workflow_project import Project, commit, copy_project
 
-SHARING = {
-    "test_environments.py",
-    "test_slurm.py",
-    "test_workflow_smoke.py",
+FIRST = "test_workflow_smoke.py"
+"""The file that makes the run which is shared; others that need the run come last, see LAST."""
+
+LAST = (
     "test_workflow_versioning.py",
-}
-"""Files whose tests use the run that is shared."""
+    "test_workflow_search.py",
+    "test_slurm.py",
+    "test_environments.py",
+)
+"""The longest first."""
+
+SHARED = "VAELAB_TESTS_SHARED"
+"""Names the folder that all processes of a session share."""
 
 MARKED = ("workflow", "browser", "cluster")
 """Folders whose name is the marker of their tests."""
@@ -46,41 +52,37 @@ def pytest_configure(config: pytest.Config) -> None:
         "DVC_GLOBAL_CONFIG_DIR": str(folder / "config/dvc"),
         "DVC_SYSTEM_CONFIG_DIR": str(folder / "system/dvc"),
         "DVC_SITE_CACHE_DIR": str(folder / "cache/dvc"),
+        SHARED: str(folder),
     }
 
 
-class Scheduling(LoadFileScheduling):
-    """With `--dist loadfile` a file's tests stay in one process, and so do these files."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "sharing" if Path(file).name in SHARING else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
-    """The scheduling of `--dist loadfile`."""
-    return Scheduling(config, log)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder; what shares the run comes first, for it takes the longest."""
+    """Mark tests by their folder; order the files."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in MARKED:
             item.add_marker(folder)
     sharing = {item.path.name for item in items if "finished_smoke" in item.fixturenames}
-    assert sharing <= SHARING
-    items.sort(key=lambda item: item.path.name not in SHARING)
+    assert sharing <= {FIRST, *LAST}
+    order = {FIRST: -1, **{name: place for place, name in enumerate(LAST, 1)}}
+    items.sort(key=lambda item: order.get(item.path.name, 0))
 
 
 @pytest.fixture(scope="session")
-def finished_smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A committed project after `all` in the smoke preset, on two cores; copy it to use it."""
-    project = copy_project(tmp_path_factory.mktemp("finished_smoke") / "project")
-    commit(project.folder, "Start", start=True)
-    project.snakemake("all", "--config", "preset=smoke", cores=2)
-    yield project
-    shutil.rmtree(project.folder)
+def finished_smoke() -> Project:
+    """A committed project after `all` in the smoke preset, on two cores; copy it to change it.
+
+    The first process that asks makes it, the others wait.
+    """
+    folder = Path(os.environ[SHARED])
+    project, done = folder / "finished_smoke", folder / "finished"
+    with FileLock(folder / "finished.lock"):
+        if not done.exists():
+            assert not project.exists(), "the shared run failed, in another process"
+            commit(copy_project(project).folder, "Start", start=True)
+            Project(project).snakemake("all", "--config", "preset=smoke", cores=2)
+            done.touch()
+    return Project(project)
 
 
 @pytest.fixture(autouse=True)

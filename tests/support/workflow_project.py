@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -154,6 +155,8 @@ class Project:
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # Who runs the tests may ignore it, as nohup does.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
 
     def plan(self, *arguments: str) -> Plan:

@@ -133,10 +133,10 @@ def test_jobs_run_in_the_conda_environment(tmp_path: Path, with_conda: Path) -> 
 
 
 def test_swapping_environments_makes_nothing_again(
-    finished_smoke: Project, with_conda: Path
+    finished_smoke: Project, with_conda: Path, tmp_path: Path
 ) -> None:
     """The run was without conda; CPU and CUDA environments are as good."""
-    plans = finished_smoke.plans(
+    plans = finished_smoke.copy(tmp_path / "project").plans(
         {device: ("all", *SMOKE, f"device={device}", *CONDA) for device in ("cpu", "cuda")}
     )
     for device, plan in plans.items():

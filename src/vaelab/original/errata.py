@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaelab.original.claims.evidence import Evidence, as_printed
+from vaelab.original.claims.evidence import Evidence
 from vaelab.original.claims.judgement import NotEvaluated
 from vaelab.original.numbers import (
     BENCHMARK_ARCHITECTURE,
@@ -22,6 +22,7 @@ from vaelab.original.numbers import (
     TABLE_1,
     TABLE_RECON_SE,
     architecture_rows,
+    reports_recipe,
 )
 from vaelab.search.algorithm import Measurement, brackets, run_name
 from vaelab.search.noise import Monotonicity, monotonicity_violations
@@ -204,7 +205,7 @@ def _t6(e: Evidence) -> str:
     }
     ours = [f"h = {h} {' / '.join(f'{x:.1f}' for x in values)}" for h, values in recon.items()]
     printed, shown = architecture_rows()[500, 282, 3].recon, "says nothing of the report's run"
-    if as_printed(e.seeds(runs[282])[0]):
+    if reports_recipe(e.seeds(runs[282])[0]["spec"]):
         better = sum(x < printed - REPLICA_TOLERANCE["recon"] for x in recon[282])
         shown = f"ends below its {printed} in {better} of {len(recon[282])} trainings"
     return f"Ours, recon of each seed: {', '.join(ours)} nats. {e.recipe()} That {shown}."

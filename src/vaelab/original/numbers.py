@@ -20,7 +20,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from vaelab.settings.spec import MODEL_PARTS
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from vaelab.search.algorithm import Architecture
@@ -46,6 +50,14 @@ ROUNDING = 0.05
 RECON_SD_PER_IMAGE = 33.0
 TABLE_EVALUATIONS = 10_000
 TABLE_RECON_SE = RECON_SD_PER_IMAGE / TABLE_EVALUATIONS**0.5
+
+
+def reports_recipe(spec: Mapping[str, Any]) -> bool:
+    """Whether a flat specification has the report's recipe; the budget may be another."""
+    part = MODEL_PARTS[spec["model"]]
+    optimizer = "adam" if spec.get("dataset") == "frey" else part.report_optimizer
+    recipe = {"optimizer": optimizer, "init": part.report_init, "schedule": "constant"}
+    return all(spec.get(key) == value for key, value in recipe.items())
 
 
 @dataclass(frozen=True)

@@ -336,18 +336,12 @@ def _losses(
         columns[f"diff_{quantity}"] = columns[f"train_{quantity}"] - theirs
     columns["diff_neg_elbo_percent"] = 100 * columns["diff_neg_elbo"] / columns["report_neg_elbo"]
     columns["within_tolerance"] = None
-    if report is not None and reports_recipe(metrics):
+    if report is not None and all(numbers.reports_recipe(run["spec"]) for run in metrics):
         columns["within_tolerance"] = all(
             abs(columns[f"diff_{quantity}"]) <= tolerance
             for quantity, tolerance in numbers.REPLICA_TOLERANCE.items()
         )
     return columns
-
-
-def reports_recipe(metrics: Sequence[Metrics]) -> bool:
-    """Whether a run was trained as the report trains its VAEs, apart from the budget."""
-    recipe = {"optimizer": "adagrad", "init": "normal", "schedule": "constant"}
-    return all(run["spec"].get(key) == value for run in metrics for key, value in recipe.items())
 
 
 def _has(metrics: Sequence[Metrics], split: Split, quantity: Loss) -> bool:

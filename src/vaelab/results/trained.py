@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from vaelab.settings.spec import MODEL_PARTS, RunSpec
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import CHECKOUT, read_json
 from vaelab.util.registry import nearest_first
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Folders of weights in results/<preset>, best first: those of the training, and those in half
 # precision that a clone comes with.
@@ -130,6 +131,9 @@ def runs(preset: str, results: str | Path | None = None) -> pd.DataFrame:
     Raises:
         VaelabError: there are no results of the preset.
     """
+    # Imported here, as a training needs the rest of this module and pandas takes 0.4 s.
+    import pandas as pd
+
     folder = next((f / preset for f in _folders(results) if (f / preset / "runs").is_dir()), None)
     if folder is None:
         raise VaelabError(_none(f"results of a preset {preset!r}", _presets(results)))

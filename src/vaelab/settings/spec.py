@@ -40,10 +40,12 @@ class ModelPart(Part):
     Attributes:
         absent: the flat fields that the family lacks, with what the flat form says instead.
         report_init: the initial weights in the report's recipe.
+        report_optimizer: the optimiser in the report's recipe, except on Frey Face.
     """
 
     absent: ClassVar[Mapping[str, Any]] = {}
     report_init: ClassVar[str] = "normal"
+    report_optimizer: ClassVar[str] = "adagrad"
 
     latent_dim: int = Field(ge=1, description="Latent dimensions; for the VQ-VAE the code length.")
 
@@ -97,6 +99,7 @@ class VqVaePart(ModelPart):
         "condition": "none",
     }
     report_init = "default"
+    report_optimizer = "adam"
 
     codebook_size: int = Field(ge=2, description="Codes of the VQ-VAE, else 0.")
 

@@ -482,7 +482,7 @@ def test_planning_grows_linearly_in_calls(tmp_path: Path) -> None:
     )
     table = (project.folder / "config/runs.tsv").read_text()
     calls = []
-    for size in (100, 200, 300):
+    for size in (120, 150, 180):
         path = project.folder / f"config/runs_{size}.tsv"
         path.write_text(enlarged(table, size))
         done = project.command(

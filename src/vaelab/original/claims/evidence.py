@@ -17,13 +17,13 @@ from typing import Any, cast
 import pandas as pd
 
 from vaelab.original.claims.judgement import Estimate, NotComparable, NotEvaluated, Verdict
+from vaelab.original.numbers import reports_recipe
 from vaelab.original.smoothing import MNIST_EPOCH, Curve
 from vaelab.results.reader import PROBE, Results, grouped
 from vaelab.results.records import Decisions, Measures, Metrics, Reference, Split
 from vaelab.search.algorithm import Architecture, architecture_of, brackets
 from vaelab.search.smooth import OWN_DF
 from vaelab.search.spread import EXACT, Spreads, family, measured, scale, table
-from vaelab.settings.spec import MODEL_PARTS
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
@@ -284,8 +284,8 @@ class Evidence:
         for name in names:
             seed = self.seeds(name)[0]
             share = seed["samples"] / _the_report_s_training(name, seed)[0]
-            if not as_printed(seed) or share < 0.5:
-                recipe = "the report's" if as_printed(seed) else "another"
+            if not reports_recipe(seed["spec"]) or share < 0.5:
+                recipe = "the report's" if reports_recipe(seed["spec"]) else "another"
                 raise NotComparable(
                     f"{why}; here {self.label(name)} was trained by {recipe} recipe with "
                     f"{100.0 * share:.3g} % of the report's samples"
@@ -301,7 +301,7 @@ class Evidence:
         for name in self.runs:
             for seed in self.seeds(name):
                 spec = seed["spec"]
-                whose = "the report's" if as_printed(seed) else "the modern"
+                whose = "the report's" if reports_recipe(seed["spec"]) else "the modern"
                 start = "N(0, 0.01)" if spec["init"] == "normal" else "fan-in"
                 rate = json.dumps(spec["learning_rate"])
                 recipes[
@@ -326,13 +326,6 @@ def _rows(name: str, file: str, frame: pd.DataFrame, split: str, estimator: str)
     if rows.empty:
         raise NotEvaluated(f"{file} of run {name} has no {estimator} estimate on {split} images")
     return rows
-
-
-def as_printed(metrics: Metrics) -> bool:
-    """Whether a run was trained by the report's recipe."""
-    spec = metrics["spec"]
-    part = MODEL_PARTS[spec["model"]]
-    return spec["schedule"] == "constant" and spec["init"] == part.report_init
 
 
 def _the_report_s_training(name: str, metrics: Metrics) -> tuple[float, int]:

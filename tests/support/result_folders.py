@@ -124,7 +124,7 @@ def write_run(
             "name": name,
             "seed": seed,
             "preset": folder.name,
-            "spec": {"beta": 1.0, "dataset": dataset} | dict(spec or {}),
+            "spec": {"model": "vae", "beta": 1.0, "dataset": dataset} | dict(spec or {}),
             "parameters": 1_043_266,
             "image_shape": list(SHAPES[dataset]),
             "train": dict(train or losses(110.0, 9.0)),

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from vaelab.results.records import AnswerLine, Split
 from vaelab.search.algorithm import Architecture, Measurement, Verdict
@@ -238,7 +238,7 @@ def answer_line(
     points = sorted((w, recon) for w, m in near[layer].items() for recon in m.recon_values)
     line = Line.through(points)
     sd = math.sqrt(line.residual / line.df)
-    quantile = float(student.ppf(0.5 + LEVEL / 2.0, line.df))
+    quantile = float(stdtrit(line.df, 0.5 + LEVEL / 2.0))
     widths = np.arange(points[0][0] // 2, points[-1][0] * 2 + 1)
     offset = np.log(np.maximum(widths, 1)) - line.centre
     mean = line.mean + line.slope * offset

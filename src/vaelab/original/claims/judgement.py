@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 Verdict = Literal["holds", "fails", "undecided", "not comparable", "not evaluated"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "not comparable", "not evaluated")
@@ -110,7 +110,7 @@ def above(what: str, high: Estimate, low: Estimate | float, unit: str = "") -> C
         met = slack.mean > 0.0
         return Check(what, math.inf if met else -math.inf, 1.0 - met, float(met), slack, unit)
     margin = slack.mean / slack.se
-    p, q = float(student.sf(margin, slack.df)), float(student.cdf(margin, slack.df))
+    p, q = float(stdtr(slack.df, -margin)), float(stdtr(slack.df, margin))
     return Check(what, margin, p, q, slack, unit)
 
 

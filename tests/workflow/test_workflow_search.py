@@ -17,7 +17,7 @@ from workflow_project import OUTPUT, Project
 
 SMOKE = ("--config", "preset=smoke")
 # Loose enough for the largest of these small models, tight enough for some not to pass.
-SEARCH = "search={width_max: 8, latent_max: 2, recon: 205.8, kl: 3.0}"
+SEARCH = "search={width_max: 4, latent_max: 2, recon: 205.8, kl: 3.0}"
 SPECULATE = SEARCH.replace("}", ", speculate: 2}")
 
 
@@ -65,7 +65,7 @@ def searches(
     ]
     for project, process in zip((calm, ahead), quiet, strict=True):
         assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
-    disturbed = Disturbed(restless, ["table_2"], [*SMOKE[1:], SEARCH], Random(3), jobs=4)
+    disturbed = Disturbed(restless, ["table_2"], [*SMOKE[1:], SEARCH], Random(3), jobs=2)
     kinds = ("rival", "flip", "kill", "truncate", "clock", "delete")
     happened = [disturbed.happens(kind) for kind in kinds]
     disturbed.finish()

@@ -12,7 +12,7 @@ many real images reach (`reference`), not with the literature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -418,46 +418,46 @@ def measure_runs(
         before: the file as it is.
     """
     before = before or Measures()
+    kept = _on_record(before, results.alias)
     answer = results.decisions["answer"].get("run") if results.decisions else None
-    kept = {
-        run_id: numbers
-        for name, seeds in before.get("runs", {}).items()
-        for run_id, numbers in zip(
-            before.get("ids", {}).get(name) or results.alias.get(name, ()), seeds, strict=False
-        )
-    }
-    by_id: dict[str, dict[str, float]] = {}
-    runs: dict[str, list[dict[str, float]]] = {}
+    anew: dict[str, dict[str, float]] = {}
     ids: dict[str, list[str]] = {}
-    for name in sorted({*results.alias, *([answer] if answer else [])}):
-        if not results.has(name):
-            continue
+    for name in filter(results.has, sorted({*results.alias, *([answer] if answer else [])})):
         real = references.get(results.metrics(name)[0]["spec"]["dataset"])
         if real is None:
             continue
         for run_id in (seed["run"] for seed in results.recorded(name)):
             path = results.folder / "runs" / run_id / "arrays.npz"
-            if run_id not in by_id and path.is_file():
-                by_id[run_id] = measure_run(Arrays(path), real)
-            if numbers := by_id.get(run_id) or kept.get(run_id):
-                runs.setdefault(name, []).append(numbers)
+            if run_id not in anew and path.is_file():
+                anew[run_id] = measure_run(Arrays(path), real)
+            if run_id in anew or run_id in kept:
                 ids.setdefault(name, []).append(run_id)
     digits, *others = (
         {"classifier": {"test_accuracy": real.test_accuracy}, "reference": real.numbers}
         for real in references.values()
     )
-    staying = [numbers for run_id, numbers in kept.items() if run_id not in by_id]
+    staying = [numbers for run_id, numbers in kept.items() if run_id not in anew]
     if staying and digits["classifier"] != before.get("classifier"):
         taken = CLASSIFIED & {key for numbers in staying for key in numbers}
-        for numbers in by_id.values():
-            for key in taken & numbers.keys():
-                del numbers[key]
+        anew = {i: {k: v for k, v in n.items() if k not in taken} for i, n in anew.items()}
         old = {**before.get("reference", {})}
         digits = {"classifier": before["classifier"], "reference": digits["reference"] | old}
+    numbers = kept | anew
+    runs = {name: [numbers[run_id] for run_id in found] for name, found in ids.items()}
     measured: dict[str, Any] = digits | {"runs": runs, "ids": ids}
     if others:
         measured["datasets"] = dict(zip(list(references)[1:], others, strict=True))
     return measured
+
+
+def _on_record(before: Measures, alias: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """The numbers of an earlier measures.json by run id; an old file does not give the ids."""
+    ids = before.get("ids", {})
+    return {
+        run_id: numbers
+        for name, seeds in before.get("runs", {}).items()
+        for run_id, numbers in zip(ids.get(name) or alias.get(name, ()), seeds, strict=False)
+    }
 
 
 def _variances(images: np.ndarray) -> np.ndarray:

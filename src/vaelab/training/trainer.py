@@ -371,10 +371,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything the rest of the training depends on."""
-        tensors = {
-            name: self.flat.packed(tensor) if tensor.shape == self.flat.master.shape else tensor
-            for name, tensor in self._tensors().items()
-        } | {"noise": self.noise.get_state()}
+        tensors = {name: self.flat.packed(tensor) for name, tensor in self._tensors().items()}
+        tensors["noise"] = self.noise.get_state()
         if self.snapshots:
             tensors["snapshots"] = torch.stack(self.snapshots)
         save_state(path, self.identity, self.progress, tensors)
@@ -407,10 +405,7 @@ class Trainer:
         self.progress = progress
         with torch.no_grad():
             for name, tensor in self._tensors().items():
-                if tensor.shape == self.flat.master.shape:
-                    self.flat.unpack(tensors[name], tensor)
-                else:
-                    tensor.copy_(tensors[name])
+                self.flat.unpack(tensors[name], tensor)
         self.flat.publish()
         if same_place:
             self.noise.set_state(tensors["noise"])

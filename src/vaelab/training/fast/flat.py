@@ -73,13 +73,18 @@ class FlatParameters:
             )
         }
 
-    def packed(self, flat: Tensor) -> Tensor:
-        """A buffer like the master without its gaps, the same on every device."""
-        return torch.cat([view.flatten() for view in self._views(flat).values()])
+    def packed(self, tensor: Tensor) -> Tensor:
+        """A buffer like the master without its gaps, the same on every device; others as is."""
+        if tensor.shape != self.master.shape:
+            return tensor
+        return torch.cat([view.flatten() for view in self._views(tensor).values()])
 
-    def unpack(self, packed: Tensor, flat: Tensor) -> None:
-        """Write what `packed` made into a buffer like the master."""
-        views = self._views(flat)
+    def unpack(self, packed: Tensor, tensor: Tensor) -> None:
+        """Write what `packed` made of a tensor into such a tensor."""
+        if tensor.shape != self.master.shape:
+            tensor.copy_(packed)
+            return
+        views = self._views(tensor)
         parts = packed.split([view.numel() for view in views.values()])
         for view, part in zip(views.values(), parts, strict=True):
             view.copy_(part.view_as(view))

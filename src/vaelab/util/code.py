@@ -45,7 +45,7 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
     path = _path(name)
     tree = ast.parse(path.read_bytes())
     imported = {name.rpartition(".")[0]} - {""}
-    for node in _nodes(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -59,15 +59,18 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
     return digest.hexdigest(), ours
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a syntax tree, from which docstrings and imports for types alone are taken."""
-    yield tree
-    for field in ("body", "orelse", "finalbody"):
-        block = getattr(tree, field, None)
-        if isinstance(block, list):
-            block[:] = [node for node in block if not _says_nothing(node)]
-    for child in ast.iter_child_nodes(tree):
-        yield from _nodes(child)
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a syntax tree, from which docstrings and imports for types are taken."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        # Expressions are left out: they are most of a tree, and none holds statements.
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            block = getattr(node, field, None)
+            if isinstance(block, list):
+                block[:] = [inner for inner in block if not _says_nothing(inner)]
+                waiting += block
 
 
 def _says_nothing(node: ast.AST) -> bool:

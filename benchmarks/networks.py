@@ -113,30 +113,12 @@ def ways_to_time(
     return ways
 
 
-class Product(NamedTuple):
-    """A matrix product (rows x inner) @ (inner x columns)."""
-
-    rows: int
-    inner: int
-    columns: int
-
-
 class Layer(NamedTuple):
     """A linear layer, and whether the gradient of its input is needed."""
 
     inputs: int
     outputs: int
     needs_input_gradient: bool
-
-    def products(self, batch: int) -> list[Product]:
-        """Forward, gradient of the weights and, where needed, of the input."""
-        needed = [
-            Product(batch, self.inputs, self.outputs),
-            Product(self.outputs, batch, self.inputs),
-        ]
-        if self.needs_input_gradient:
-            needed.append(Product(batch, self.outputs, self.inputs))
-        return needed
 
 
 def specs(table: Path) -> dict[str, RunSpec]:

@@ -153,9 +153,9 @@ def _results(config: Config) -> Results:
 
 
 def _record(config: Config, target: str) -> None:
-    from vaelab.pipeline.recording import Records
+    from vaelab.pipeline.recording import record
 
-    Records(Plan(config, load_runs(config))).write(target)
+    record(Plan(config, load_runs(config)), target)
 
 
 threads_option = click.option(
@@ -404,9 +404,9 @@ def verify(config: Config) -> None:
 
     Names what is damaged, missing, stale or from other settings. Changes nothing.
     """
-    from vaelab.pipeline.recording import Records
+    from vaelab.pipeline.recording import verified
 
-    problems, unknown = Records(Plan(config, load_runs(config))).verified()
+    problems, unknown = verified(Plan(config, load_runs(config)))
     for line in problems:
         click.echo(line)
     if unknown:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -36,7 +37,6 @@ from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.methods import METHODS
 from vaelab.util.errors import VaelabError
 from vaelab.util.extensions import load_extensions
-from vaelab.util.load import load_object
 from workflow_project import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -138,7 +138,7 @@ def test_a_training_method() -> None:
     model = VAE(36, [8], 2)
     model.reset_parameters(generator)
     x = torch.rand(7, 36, generator=generator)
-    iwae = load_object(METHODS["iwae"].gradients)
+    iwae = resolve_name(METHODS["iwae"].gradients)
     gradients = iwae(model, FlatParameters(model, torch.float32), 1.0, torch.float32)
     (eps,) = gradients.draw(x, torch.arange(7), generator)
     q = model.encode(x)

@@ -227,9 +227,10 @@ def _sources(
     for entry in (base_urls or {}).get(dataset.name, dataset.sources):
         if entry.startswith(TORCHVISION):
             # Imported here because it takes seconds, which a mirror saves.
-            from vaelab.data.vision import mirrors
+            from vaelab.data.vision import vision_datasets
 
-            yield from map(_host, mirrors(entry.removeprefix(TORCHVISION)))
+            source = getattr(vision_datasets(), entry.removeprefix(TORCHVISION))
+            yield from map(_host, source.mirrors)
         elif entry != NPM:
             yield _host(entry)
         elif dataset.npm_package:

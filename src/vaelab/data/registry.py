@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vaelab.data.readers import FrameReader, IdxReader, Reader, content_sha256
+from vaelab.data.synthetic import synthetic_faces
 from vaelab.util.registry import Registry
 
 # The word that stands for an entry's npm package in a list of sources.
@@ -132,13 +133,6 @@ def mnist_like(
     )
 
 
-def _faces() -> np.ndarray:
-    # Imported here because few need it.
-    from vaelab.data.synthetic import synthetic_faces
-
-    return synthetic_faces()
-
-
 for _entry in (
     mnist_like(
         "mnist",
@@ -196,7 +190,7 @@ for _entry in (
         # no seed; any will do, but it is the same for all runs, so that their numbers compare.
         reader=FrameReader(frames=1965, pixels=560, test=400, seed=20130530, variable="ff"),
         sources=("https://cs.nyu.edu/~roweis/data/",),
-        stand_in=_faces,
+        stand_in=synthetic_faces,
     ),
 ):
     DATASETS.add(_entry.name, _entry)

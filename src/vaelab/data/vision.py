@@ -26,12 +26,3 @@ def vision_datasets() -> ModuleType:
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _kept.append(library)
         return importlib.import_module("torchvision.datasets")
-
-
-def mirrors(name: str) -> tuple[str, ...]:
-    """URL bases of the hosts that torchvision has for a dataset of the MNIST family.
-
-    Args:
-        name: torchvision's class, for example "FashionMNIST".
-    """
-    return tuple(getattr(vision_datasets(), name).mirrors)

@@ -16,6 +16,8 @@ With w = p(x, z) / q(z|x):
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,6 @@ from vaelab.estimators.estimate import Estimate
 from vaelab.estimators.log_weights import LogTerms, blocks, log_mean_exp, log_terms
 from vaelab.estimators.model import LatentModel
 from vaelab.estimators.registry import ESTIMATORS
-from vaelab.util.load import load_object
 
 # Entries of each (K, images) array held at once by `estimates_over_images`: 32 MB apiece.
 _MAX_ENTRIES = 2**22
@@ -106,7 +107,7 @@ def estimates_over_images(
         max_rows: Latents decoded at once; by default chosen for the device.
     """
     reductions = {
-        name: load_object(entry.function)
+        name: resolve_name(entry.function)
         for name, entry in ESTIMATORS.items()
         if entry.draws != "own"
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -27,7 +28,6 @@ from vaelab.settings.config import EvaluationSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
 from vaelab.training.methods import METHODS
-from vaelab.util.load import load_object
 from vaelab.util.rng import representative, stream_seed
 
 # Streams of random numbers, disjoint from those of training.
@@ -54,7 +54,7 @@ def evaluate(
         The metrics (nats per image; mean squared error per pixel) and the arrays, images as
         uint8 of shape (..., P).
     """
-    kind: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    kind: type[Evaluation[Model]] = resolve_name(family_of(spec).evaluation)
     # A network that came to its device under inference mode could never be trained again.
     evaluation = kind(spec, model, dataset, settings, compute)
     with inference(compute):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from vaelab.settings.config import LikelihoodSettings
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute
 from vaelab.training.methods import METHODS
-from vaelab.util.load import load_object
 from vaelab.util.rng import representative, stream_seed
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def likelihood_tables(
         estimates = _cheap(q, fitted, x, settings.final_samples, settings.final_samples, FINAL)
         for estimator, entry in ESTIMATORS.items():
             if entry.draws == "own":
-                estimates[estimator] = load_object(entry.function)(fitted, x, generator, settings)
+                estimates[estimator] = resolve_name(entry.function)(fitted, x, generator, settings)
         for estimator, estimate in estimates.items():
             over, over_se = estimate.over(estimates["elbo"])
             row = {"split": split, **_row(estimator, estimate), "diagnostic": estimate.note()}

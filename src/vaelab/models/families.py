@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from vaelab.data.registry import DATASETS, DatasetEntry
 from vaelab.settings.spec import MODEL_PARTS, ModelPart, RunSpec, VaePart, VqVaePart
-from vaelab.util.load import load_object
 from vaelab.util.registry import Registry
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def build(
         images: what the network has to know of its images; by default the dataset's entry.
     """
     family = family_of(spec)
-    network: type[Model] = load_object(family.network)
+    network: type[Model] = resolve_name(family.network)
     model = network(**family.arguments(spec.model, images or DATASETS[spec.data.dataset]))
     model.initialise(spec.recipe.init, generator)
     return model

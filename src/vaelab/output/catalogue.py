@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from vaelab.original.numbers import MINIMAL_ARCHITECTURE, TABLE_2, TABLE_3
 from vaelab.output.plots import MODELS, PLOTS, VAES
 from vaelab.search.algorithm import run_name
-from vaelab.util.load import load_object
 from vaelab.util.registry import Registry, extension_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Item:
     def function(self) -> Callable[[Results], Any]:
         """What makes it; imported now."""
         module = self.module if self.extension else f"vaelab.output.{self.module}"
-        made: Callable[[Results], Any] = load_object(f"{module}:{self.target}")
+        made: Callable[[Results], Any] = resolve_name(f"{module}:{self.target}")
         return made
 
     @property
@@ -323,12 +323,8 @@ for _item in (
         ("vae", "bvae_beta2", "bvae_beta5", "cvae_onehot", "cvae_scalar", "vqvae"),
         split="train and test",
         columns=(
-            "model",
-            "budget_percent",
-            *compared("recon", "kl", "neg_elbo", "objective"),
-            "within_tolerance",
-            "test_nll",
-            "test_mse",
+            *("model", "budget_percent", *compared("recon", "kl", "neg_elbo", "objective")),
+            *("within_tolerance", "test_nll", "test_mse"),
         ),
     ),
     Item(
@@ -342,14 +338,8 @@ for _item in (
         tuple(run_name(row.architecture) for row in TABLE_2),
         split="train and test",
         columns=(
-            "architecture",
-            "step",
-            "our_step",
-            "parameters",
-            *compared("recon", "kl"),
-            "good",
-            "report_good",
-            "flip_probability",
+            *("architecture", "step", "our_step", "parameters", *compared("recon", "kl")),
+            *("good", "report_good", "flip_probability"),
         ),
         searched=True,
     ),
@@ -362,9 +352,7 @@ for _item in (
         tuple(run_name(row.architecture) for row in TABLE_3),
         split="train and test",
         columns=(
-            "architecture",
-            "parameters",
-            "budget_percent",
+            *("architecture", "parameters", "budget_percent"),
             *compared("recon", "kl", "neg_elbo"),
             "within_tolerance",
         ),
@@ -394,21 +382,11 @@ for _item in (
         tuple(dict.fromkeys(run for plot in PLOTS.values() for run in plot.reported)),
         split="train and test",
         columns=(
-            "figure",
-            "series",
-            "quantity",
-            "split",
-            "samples",
-            "report_value",
-            "smoothed",
-            "unsmoothed",
-            "diff_smoothed",
+            *("figure", "series", "quantity", "split", "samples"),
+            *("report_value", "smoothed", "unsmoothed", "diff_smoothed"),
         ),
         beside="Figures 1, 2, 3, 6 and 14",
     ),
-):
-    add(_item)
-add(
     Item(
         "table_front",
         "studies",
@@ -420,22 +398,12 @@ add(
         (*(run_name(row.architecture) for row in TABLE_3), *FRONT),
         split="train and test",
         columns=(
-            "architecture",
-            "samples",
-            "parameters",
-            "seeds",
-            "train_recon",
-            "test_recon",
-            "train_kl",
-            "test_kl",
-            "good",
-            "front",
+            *("architecture", "samples", "parameters", "seeds"),
+            *("train_recon", "test_recon", "train_kl", "test_kl", "good", "front"),
         ),
         searched=True,
         apart=True,
-    )
-)
-add(
+    ),
     Item(
         "table_recipe",
         "studies",
@@ -446,16 +414,10 @@ add(
         RECIPES,
         split="train and test",
         columns=(
-            "architecture",
-            "init",
-            "optimizer",
-            "output_bias",
-            "seeds",
-            "train_neg_elbo",
-            "test_neg_elbo",
-            "train_recon",
-            "train_kl",
+            *("architecture", "init", "optimizer", "output_bias", "seeds"),
+            *("train_neg_elbo", "test_neg_elbo", "train_recon", "train_kl"),
         ),
         apart=True,
-    )
-)
+    ),
+):
+    add(_item)

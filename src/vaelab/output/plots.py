@@ -7,7 +7,7 @@ test set. Nothing here imports matplotlib or pandas: Snakemake reads this at eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -221,35 +221,18 @@ def _by_beta(quantity: str) -> tuple[Series, ...]:
     )
 
 
-class Losses(NamedTuple):
-    """The objective of a kind of model and its two parts, as Figure 14 shows them.
-
-    Attributes:
-        columns: of history.csv, without the split.
-        labels: what the interactive plot calls them.
-        unit: of all three.
-        top: end of the report's vertical axis.
-    """
-
-    columns: tuple[str, str, str]
-    labels: tuple[str, str, str]
-    unit: str
-    top: float
-
-
-VAE_LOSSES = Losses(
-    ("objective", "recon", "kl"), ("objective, with β", "recon", "KL"), "nats per image", 230
-)
-# The VQ-VAE's losses are those of its own objective.
-VQVAE_LOSSES = Losses(
-    ("objective", "mse", "embedding"),
-    ("objective, with β", "squared error", "embedding loss"),
+# The objective and its two parts as Figure 14 shows them: columns of history.csv with their labels,
+# the unit, the end of the report's vertical axis. The VQ-VAE's are of its own objective.
+OBJECTIVE = {"objective": "objective, with β"}
+VAE_LOSSES = (OBJECTIVE | {"recon": "recon", "kl": "KL"}, "nats per image", 230)
+VQVAE_LOSSES = (
+    OBJECTIVE | {"mse": "squared error", "embedding": "embedding loss"},
     "mean squared error",
     0.045,
 )
 
 
-def _losses(run: str, title: str, own: Losses) -> Panel:
+def _losses(run: str, title: str, columns: Mapping[str, str], unit: str, top: float) -> Panel:
     """A model's panel of Figure 14."""
     legends = ("objective, with β", "recon (VQ-VAE: squared error)", "KL (VQ-VAE: embedding loss)")
     series = tuple(
@@ -262,11 +245,11 @@ def _losses(run: str, title: str, own: Losses) -> Panel:
             report_colour=colour,
             legend=legend,
         )
-        for column, label, legend, colour in zip(
-            own.columns, own.labels, legends, (INK, BLUE, VERMILION), strict=True
+        for (column, label), legend, colour in zip(
+            columns.items(), legends, (INK, BLUE, VERMILION), strict=True
         )
     )
-    return Panel(title, own.unit, series, (0, own.top), note=MODEL_NOTES.get(run, ""))
+    return Panel(title, unit, series, (0, top), note=MODEL_NOTES.get(run, ""))
 
 
 ELBO = "ELBO, nats per image"
@@ -306,7 +289,7 @@ PLOTS = {
     ),
     "figure_14": Plot(
         tuple(
-            _losses(run, title, own)
+            _losses(run, title, *own)
             for models, own in ((VAES, VAE_LOSSES), (VQVAES, VQVAE_LOSSES))
             for run, title in models.items()
         ),

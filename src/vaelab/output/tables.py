@@ -140,9 +140,9 @@ def table_2(results: Results) -> pd.DataFrame:
         row = {
             "step": theirs.index(architecture) + 1 if in_report else None,
             "our_step": order.get(architecture),
-            "path": _path(in_report, architecture in order),
+            "path": "ours" if not in_report else "both" if architecture in order else "report",
             **_architecture(architecture, metrics, report),
-            "report_good": _good(report),
+            "report_good": report and _good(report),
             **_verdict(architecture, metrics, settings, probes.get(architecture)),
         }
         rows.append(row)
@@ -387,16 +387,8 @@ def _architecture(
     }
 
 
-def _path(in_report: bool, in_ours: bool) -> str:
-    if in_report and in_ours:
-        return "both"
-    return "report" if in_report else "ours"
-
-
-def _good(report: ArchitectureRow | None) -> bool | None:
+def _good(report: ArchitectureRow) -> bool:
     """Definition 5.1 applied to the report's own numbers."""
-    if report is None:
-        return None
     return report.recon <= numbers.GOOD_RECON and report.kl <= numbers.GOOD_KL
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -28,7 +29,6 @@ from vaelab.training.device import Compute
 from vaelab.training.state import save_tensors
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import file_sha256, read_json, write_json
-from vaelab.util.load import load_object
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _loss(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> float:
 @torch.inference_mode()
 def test_losses(spec: RunSpec, network: Model, dataset: Dataset) -> dict[str, float]:
     """Mean losses on all test images with one latent sample each, the same for every network."""
-    evaluation: type[Evaluation[Model]] = load_object(family_of(spec).evaluation)
+    evaluation: type[Evaluation[Model]] = resolve_name(family_of(spec).evaluation)
     compute = Compute(torch.device("cpu"), torch.float32)
     losses = evaluation(spec, network.eval(), dataset, EvaluationSettings(), compute).test_losses()
     return {k: v for k, v in losses.items() if k in COMPARED and isinstance(v, float)}

@@ -28,7 +28,7 @@ from vaelab.training.methods import check, training_cost
 from vaelab.util.code import code_digest
 from vaelab.util.errors import VaelabError
 from vaelab.util.extensions import load_extensions
-from vaelab.util.io import atomic_write
+from vaelab.util.io import atomic_write, file_sha256
 from vaelab.util.registry import extensions_of_kind
 
 # Jobs of a group on a cluster, roughly; longer trainings queue alone.
@@ -230,10 +230,7 @@ class Plan:
     @property
     def judged_elsewhere(self) -> dict[str, str]:
         """Digests of the other presets' claims. As input Snakemake would lock two presets."""
-        return {
-            path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in self.config.judged_elsewhere
-        }
+        return {path.parent.name: file_sha256(path) for path in self.config.judged_elsewhere}
 
     @property
     def further_seeds(self) -> list[str]:
@@ -246,11 +243,7 @@ class Plan:
     def studies(self) -> dict[str, str]:
         """Digests of the tables that are there though `all` does not make them."""
         files = [self.config.folder / i.files["csv"] for i in CATALOGUE.values() if i.apart]
-        return {
-            path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-            if path.is_file()
-        }
+        return {path.stem: file_sha256(path) for path in files if path.is_file()}
 
     # Trainings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,60 +16,48 @@ from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
 
-@dataclass(frozen=True)
-class Records:
-    """The records of a preset's results.
+def record(plan: Plan, target: str) -> None:
+    """Put what a command has just written on record."""
+    made = origin(plan, target)
+    put_on_record(plan.config.folder, made.files, code=made.code, inputs=made.inputs)
 
-    Attributes:
-        plan: settings and runs.
-    """
 
-    plan: Plan
+def verified(plan: Plan) -> tuple[list[str], list[Path]]:
+    """See `vaelab.publishing.verify`."""
+    # Tables that `all` does not make need not be there.
+    shown = [
+        name
+        for name, item in CATALOGUE.items()
+        if not item.apart or any((plan.config.folder / f).is_file() for f in item.files.values())
+    ]
+    targets = {name: partial(origin, plan, name) for name in (*PARTS, *shown)}
+    return verify(plan.config, plan.runs, targets)
 
-    @property
-    def folder(self) -> Path:
-        """results/<preset>."""
-        return self.plan.config.folder
 
-    def write(self, target: str) -> None:
-        """Put what a command has just written on record."""
-        made = self.origin(target)
-        put_on_record(self.folder, made.files, code=made.code, inputs=made.inputs)
+def origin(plan: Plan, target: str) -> Origin:
+    """Files of a target, digests of its code and of the records of its inputs."""
+    inputs = hashlib.sha256("".join(_inputs(plan, target)).encode()).hexdigest()
+    files = PARTS[target].files if target in PARTS else CATALOGUE[target].files.values()
+    return Origin(list(files), plan.code(target), inputs)
 
-    def verified(self) -> tuple[list[str], list[Path]]:
-        """See `vaelab.publishing.verify`."""
-        # Tables that `all` does not make need not be there.
-        shown = [
-            name
-            for name, item in CATALOGUE.items()
-            if not item.apart or any((self.folder / file).is_file() for file in item.files.values())
-        ]
-        targets = {name: partial(self.origin, name) for name in (*PARTS, *shown)}
-        return verify(self.plan.config, self.plan.runs, targets)
 
-    def origin(self, target: str) -> Origin:
-        """Files of a target, digests of its code and of the records of its inputs."""
-        inputs = hashlib.sha256("".join(self._inputs(target)).encode()).hexdigest()
-        files = PARTS[target].files if target in PARTS else CATALOGUE[target].files.values()
-        return Origin(list(files), self.plan.code(target), inputs)
-
-    def _inputs(self, target: str) -> Iterator[str]:
-        if part := PARTS.get(target):
-            before, shown = part.before, part.runs
-        else:
-            searched = ("search",) * CATALOGUE[target].searched
-            before, shown = (*searched, *BESIDE.get(target, ())), target
-        manifest = read_manifest(self.folder)
-        for name in before:
-            for file in PARTS[name].files:
-                yield manifest[file]["sha256"] if file in manifest else f"no {file}"
-        everything = {"all": [*self.plan.runs.by_id], "none": []}
-        ids = everything[shown] if shown in everything else self.plan.ids_of(shown)
-        for run_id in ids:
-            try:
-                provenance = read_json(RunFiles(self.folder, run_id).text("provenance.json"))
-            except VaelabError:
-                yield f"no {run_id}"
-                continue
-            files = provenance.get("files", {})
-            yield f"{provenance.get('checkpoint_sha256')} {sorted(files.items())}"
+def _inputs(plan: Plan, target: str) -> Iterator[str]:
+    if part := PARTS.get(target):
+        before, shown = part.before, part.runs
+    else:
+        searched = ("search",) * CATALOGUE[target].searched
+        before, shown = (*searched, *BESIDE.get(target, ())), target
+    manifest = read_manifest(plan.config.folder)
+    for name in before:
+        for file in PARTS[name].files:
+            yield manifest[file]["sha256"] if file in manifest else f"no {file}"
+    everything = {"all": [*plan.runs.by_id], "none": []}
+    ids = everything[shown] if shown in everything else plan.ids_of(shown)
+    for run_id in ids:
+        try:
+            provenance = read_json(RunFiles(plan.config.folder, run_id).text("provenance.json"))
+        except VaelabError:
+            yield f"no {run_id}"
+            continue
+        files = provenance.get("files", {})
+        yield f"{provenance.get('checkpoint_sha256')} {sorted(files.items())}"

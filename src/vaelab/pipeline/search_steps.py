@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,11 @@ def write_step(config: Config, runs: Runs, step: int) -> None:
     known = measurements(config, runs, measured)
     following = next_step(config.search, known)
     _tell(config, known)
-    answer = None
-    if following.answer is not None:
-        answer = {
-            "architecture": following.answer.architecture,
-            "reason": following.answer.reason,
-        }
-        logger.info(f"answer: {answer}")
-    else:
-        logger.info("next: " + ", ".join(brackets(a) for a in following.probes))
-    write_json(
-        step_path(config, step),
-        {"measured": measured, "probes": following.probes, "answer": answer},
-    )
+    answer = following.answer and asdict(following.answer)
+    probes = ", ".join(map(brackets, following.probes))
+    logger.info(f"answer: {answer}" if answer else f"next: {probes}")
+    content = {"measured": measured, "probes": following.probes, "answer": answer}
+    write_json(step_path(config, step), content)
 
 
 def write_summary(config: Config, runs: Runs) -> None:

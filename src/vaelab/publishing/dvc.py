@@ -36,32 +36,18 @@ def default_remote() -> str | None:
 
 
 def pull(folder: Path) -> None:
-    """Bring what the pointers under a folder point to, as far as the remote has it.
-
-    Raises:
-        VaelabError: DVC failed for another reason than missing content.
-    """
-    _check(
-        _dvc("pull", "--allow-missing", "--recursive", str(folder)), "bring the content", UNCHANGED
-    )
+    """Bring what the pointers under a folder point to, as far as the remote has it."""
+    _run("bring the content", UNCHANGED, "pull", "--allow-missing", "--recursive", str(folder))
 
 
 def add(paths: Sequence[Path]) -> None:
-    """Put files and folders under DVC in one call; their dates stay as they are.
-
-    Raises:
-        VaelabError: DVC failed.
-    """
-    _check(_dvc("add", "--no-relink", *map(str, paths)), "take the files", AGAIN)
+    """Put files and folders under DVC in one call; their dates stay as they are."""
+    _run("take the files", AGAIN, "add", "--no-relink", *map(str, paths))
 
 
 def push(pointers: Sequence[Path]) -> None:
-    """Send what pointers point to.
-
-    Raises:
-        VaelabError: DVC failed.
-    """
-    _check(_dvc("push", *map(str, pointers)), "send the content", AGAIN)
+    """Send what pointers point to."""
+    _run("send the content", AGAIN, "push", *map(str, pointers))
 
 
 def _executable() -> str:
@@ -83,7 +69,9 @@ def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _check(done: subprocess.CompletedProcess[str], task: str, state: str) -> None:
+def _run(task: str, state: str, *arguments: str) -> None:
+    """Call DVC; where it fails, raise a VaelabError with its reason and the state it leaves."""
+    done = _dvc(*arguments)
     if done.returncode:
         said = re.findall(r"^(?:ERROR|WARNING): (.*)", done.stderr, flags=re.MULTILINE)
         last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]

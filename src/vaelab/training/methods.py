@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaelab.data.registry import DATASETS
 from vaelab.models.families import family_of
 from vaelab.settings.spec import RunSpec, VaePart
 from vaelab.util.errors import VaelabError
-from vaelab.util.load import load_object
 from vaelab.util.registry import Registry
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def gradients_for(method: str, model: Model) -> type[Gradients]:
     """The gradients of a method: the fast ones where they serve the model."""
     entry = METHODS[method]
     if entry.fast is not None:
-        fast: type[Gradients] = load_object(entry.fast)
+        fast: type[Gradients] = resolve_name(entry.fast)
         if fast.serves(model):
             return fast
-    plain: type[Gradients] = load_object(entry.gradients)
+    plain: type[Gradients] = resolve_name(entry.gradients)
     return plain
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+
 import pytest
 
 from toys import toy_spec, toy_vqvae_spec
@@ -9,7 +11,6 @@ from vaelab.models.families import FAMILIES, build, family_of
 from vaelab.settings.spec import MODEL_PARTS, RunSpec
 from vaelab.training.methods import METHODS, check, gradients_for, training_cost
 from vaelab.util.errors import VaelabError
-from vaelab.util.load import load_object
 
 IMPOSSIBLE = {
     "dataset": (toy_spec(dataset="cifar"), "cifar.*known"),
@@ -47,8 +48,8 @@ def test_families_and_model_parts_are_the_same_names() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_names_of_a_family_lead_to_its_implementation(name: str) -> None:
-    assert load_object(FAMILIES[name].network)
-    assert load_object(FAMILIES[name].evaluation)
+    assert resolve_name(FAMILIES[name].network)
+    assert resolve_name(FAMILIES[name].evaluation)
 
 
 @pytest.mark.parametrize("name", METHODS)

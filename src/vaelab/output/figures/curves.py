@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -79,8 +79,8 @@ def figure_01(results: Results) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel(plot.panels[0].unit)
     cell = grid[1][2]
-    _legend_panel(cell, _entries(clipped), loc="upper left", labelspacing=0.25)
-    cell.add_artist(cell.get_legend())
+    cell.set_axis_off()
+    cell.add_artist(cell.legend(*_entries(clipped), loc="upper left", labelspacing=0.25))
     cell.legend(
         handles=together.lines,
         title=together.get_title(loc="left"),
@@ -163,7 +163,8 @@ def _figure(
     if legend:
         below = figure.legend(*entries, ncols=legend, columnspacing=1.4, handlelength=2.0)
     else:
-        _legend_panel(grid.flat[-1], entries)
+        grid.flat[-1].set_axis_off()
+        grid.flat[-1].legend(*entries, loc="center", labelspacing=0.7)
     footer(figure, results, drawn, _note(results, target, cells), below)
     return figure
 
@@ -238,16 +239,9 @@ def _reported(axes: Axes, target: str, series: Series) -> None:
     for part in marks(target, series):
         for rows, marker in ((~part.bound, MARKERS[part.split]), (part.bound, UPPER_BOUND)):
             if rows.any():
-                axes.plot(
-                    part.samples[rows],
-                    part.values[rows],
-                    color=series.report_colour,
-                    marker=marker,
-                    label=REPORT,
-                    clip_on=False,
-                    zorder=4,
-                    **MARKER_STYLE,
-                )
+                points = part.samples[rows], part.values[rows]
+                style = {"color": series.report_colour, "marker": marker} | MARKER_STYLE
+                axes.plot(*points, label=REPORT, clip_on=False, zorder=4, **style)
 
 
 def _samples_range(results: Results, names: Iterable[str], plot: Plot) -> tuple[float, float]:
@@ -265,14 +259,8 @@ def _ends(axes: Axes) -> list[float]:
 def _fit_y(axes: Axes) -> None:
     """Fit the y axis to what lies inside the x axis."""
     low, high = axes.get_xlim()
-    values = np.concatenate(
-        [
-            np.asarray(line.get_ydata(), float)[
-                (np.asarray(line.get_xdata()) >= low) & (np.asarray(line.get_xdata()) <= high)
-            ]
-            for line in axes.lines
-        ]
-    )
+    points = np.concatenate([line.get_xydata() for line in axes.lines])
+    values = points[(points[:, 0] >= low) & (points[:, 0] <= high), 1]
     margin = 0.06 * np.ptp(values)
     axes.set_ylim(values.min() - margin, values.max() + margin)
 
@@ -301,17 +289,6 @@ def _entries(panels: Sequence[Axes]) -> Entries:
         if marker in used
     }
     return list(entries.values()), list(entries)
-
-
-def _legend_panel(
-    axes: Axes,
-    entries: Entries,
-    loc: Literal["center", "upper left"] = "center",
-    labelspacing: float = 0.7,
-) -> None:
-    """Use an empty cell of the figure for a legend."""
-    axes.set_axis_off()
-    axes.legend(*entries, loc=loc, labelspacing=labelspacing)
 
 
 def _note(results: Results, target: str, cells: Iterable[Axes]) -> str:

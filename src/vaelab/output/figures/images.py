@@ -93,8 +93,9 @@ def figure_15(results: Results) -> Figure:
     Without a search, or where it found what the report found, the report's stands alone.
     """
     shown = [("the report's", MINIMAL_ARCHITECTURE)]
-    answer = found_architecture(results)
-    if answer is not None and answer != MINIMAL_ARCHITECTURE:
+    search = results.decisions
+    answer = tuple((search and search["answer"].get("architecture")) or ())
+    if answer and answer != MINIMAL_ARCHITECTURE:
         shown.append(("our search's", answer))
     panels, names = [], []
     for owner, widths in shown:
@@ -129,18 +130,10 @@ def table_3_pictures(results: Results) -> Figure:
     return sheet([*panels, originals], 4, results, names, cell=302)
 
 
-def found_architecture(results: Results) -> tuple[int, ...] | None:
-    """What our search settled on, or None: no search, not finished, or nothing found."""
-    if results.decisions is None:
-        return None
-    found = results.decisions["answer"].get("architecture")
-    return tuple(found) if found else None
-
-
-def _search_note(results: Results, answer: tuple[int, ...] | None) -> str:
+def _search_note(results: Results, answer: tuple[int, ...]) -> str:
     if results.decisions is None or not results.decisions["answer"]["finished"]:
         return "our search has not ended"
-    if answer is None:
+    if not answer:
         return "our search found no good architecture"
     if answer == MINIMAL_ARCHITECTURE:
         return "our search found the same architecture"

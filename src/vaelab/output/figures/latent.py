@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,16 +49,8 @@ def figure_13(results: Results) -> Figure:
 
 def _scatter(axes: Axes, codes: np.ndarray, labels: np.ndarray) -> None:
     """One point an image; codes (N, 2), labels (N,)."""
+    style: dict[str, Any] = {"s": 12, "edgecolor": "white", "linewidth": 0.3}
     for digit, (colour, marker) in enumerate(zip(DIGIT_COLOURS, DIGIT_MARKERS, strict=True)):
-        points = codes[labels == digit]
-        axes.scatter(
-            points[:, 0],
-            points[:, 1],
-            s=12,
-            color=colour,
-            marker=marker,
-            edgecolor="white",
-            linewidth=0.3,
-            label=str(digit),
-        )
+        points = codes[labels == digit].T
+        axes.scatter(*points, color=colour, marker=marker, label=str(digit), **style)
     axes.set_aspect("equal", adjustable="datalim")

@@ -88,6 +88,7 @@ def page_context(
     compared = [(title, side_by_side(everywhere, key)) for key, title in COMPARED.items()]
     origin = provenance(records, config)
     apart = other.other_runs(results)
+    plotted = drawn | {run.key: run.chart for run in apart}
     front = searching.front(folder)
     return {
         "preset": results.preset,
@@ -114,8 +115,14 @@ def page_context(
         "explorer": explorer.explorer_data(results),
         "cost": cost(records, benchmarks),
         "provenance": origin,
-        "charts": chart_data(drawn | {run.key: run.chart for run in apart}, walks)
-        | ({searching.FRONT: [front]} if front else {}),
+        "charts": {
+            **{
+                key: [charts.as_plotly(panel) for panel in one.panels]
+                for key, one in plotted.items()
+            },
+            **{walk.key: searching.panels(walk) for walk in walks},
+            **({searching.FRONT: [front]} if front else {}),
+        },
         "css": Markup(style_sheet()),
         "scripts": [Markup(media.static(name)) for name in media.SCRIPTS],
         "plotly": media.plotly_source(),
@@ -206,17 +213,6 @@ def figure_views(
         }
         for item in figures()
     ]
-
-
-def chart_data(
-    drawn: Mapping[str, charts.Chart], walks: Iterable[searching.Walk]
-) -> dict[str, list[dict[str, Any]]]:
-    """Data and layout of every interactive chart, by figure and panel."""
-    data = {
-        target: [charts.as_plotly(panel) for panel in chart.panels]
-        for target, chart in drawn.items()
-    }
-    return data | {walk.key: searching.panels(walk) for walk in walks}
 
 
 def errata_views(errata: Iterable[Erratum], evidence: Evidence) -> list[dict[str, Any]]:

@@ -260,23 +260,14 @@ def as_plotly(walk: Walk) -> dict[str, Any]:
         "annotations": [],
     }
     top = 1.0
-    for index, (title, decisions) in enumerate(walk.stages, start=1):
+    for index, (text, decisions) in enumerate(walk.stages, start=1):
         suffix = "" if index == 1 else str(index)
         bottom = top - ROW * len(decisions) / total
         layout[f"yaxis{suffix}"] = _rows_axis(decisions, suffix, [max(bottom, 0.0), top])
         layout[f"xaxis{suffix}"] = _widths_axis(decisions, suffix)
-        layout["annotations"].append(
-            {
-                "text": title,
-                "x": 0,
-                "y": top,
-                "xref": "paper",
-                "yref": "paper",
-                "xanchor": "left",
-                "yanchor": "bottom",
-                "showarrow": False,
-            }
-        )
+        place = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+        title = {"text": text, "x": 0, "y": top} | place | {"showarrow": False}
+        layout["annotations"].append(title)
         traces += _stage_traces(decisions, suffix)
         top = bottom - LAYER / total
     return {"data": traces, "layout": layout}

@@ -8,12 +8,16 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from vaelab import __version__
 from vaelab.cli import main
 from vaelab.original.claims import CLAIMS
+from vaelab.original.numbers import curves
+from vaelab.original.smoothing import smoothing
 from vaelab.output.catalogue import figures, tables
 from vaelab.output.page import searching
 from vaelab.util.io import read_json
@@ -195,6 +199,36 @@ def test_the_results_page_explains_each_claim_that_does_not_hold() -> None:
     for heading, ids in (("### What fails", failed), ("### What is open", left_open)):
         table = section.partition(heading)[2]
         assert [row[0] for row in rows(table, "id | the claim")] == ids
+
+
+def test_the_first_trainings_by_the_report_s_recipe_are_told_as_they_came_out() -> None:
+    section = RESULTS.partition("## The report's recipe")[2]
+    folder, where = ROOT / "results/faithful/runs", "loss, images"
+    history = pd.read_csv(folder / "vae-s0/history.csv")
+    samples = history["samples"].to_numpy(float)
+    losses = {"−ELBO": "objective", "recon": "recon", "KL": "kl"}
+    printed = curves(14).set_index(["series", "quantity", "split", "samples"])["value"]
+    for what, seen, report, ours, difference, plain in rows(section, where):
+        loss, split = what.split(", ")
+        at = float(seen.replace(" ", ""))
+        values = history[f"{split}_{losses[loss]}"].to_numpy(float)
+        both = "both" if loss == "KL" else split
+        smoothed = smoothing(14, "vae").at(np.array([at]), samples, values)[0]
+        assert float(report) == printed["vae", losses[loss], both, at]
+        assert ours == f"{smoothed:.1f}"
+        assert difference == f"{smoothed - float(report):+.1f}".replace("-", "−")
+        assert plain == f"{np.interp(at, samples, values):.1f}"
+    modern = ROOT / "results/modern/tables"
+    known = pd.concat([pd.read_csv(modern / f"table_{n}.csv") for n in (2, 3, 1)])
+    known["report_neg_elbo"] = known["report_neg_elbo"].fillna(
+        known["report_recon"] + known["report_kl"]
+    )
+    known = known.drop_duplicates("run", keep="last").set_index("run")
+    for _, run, *ours, report, other in rows(section, "network | run"):
+        train = read_json(folder / f"{run.strip('`')}-s0/metrics.json")["train"]
+        assert ours == [f"{train[key]:.1f}" for key in ("neg_elbo", "recon", "kl")]
+        row = known.loc[run.strip("`")]
+        assert [report, other] == [f"{row[f'{key}_neg_elbo']:.1f}" for key in ("report", "train")]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from vaelab.pipeline.planning import (
     Plan,
     growing,
     load_runs,
+    made_by,
     memory_mb,
     needed_datasets,
 )

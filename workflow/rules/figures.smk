@@ -53,9 +53,7 @@ for item in CATALOGUE.values():
             # The captions say these.
             title=f"{item.label}: {item.title}",
             look=item.caption,
-            preset=CONFIG.preset,
-            seeds=PLAN.seeds_of(target),
-            samples=PLAN.samples_of(target),
+            made=made_by(CONFIG.preset, PLAN.seeds_of(target), PLAN.samples_of(target)),
             runs=PLAN.shown_by(target),
             # Further seeds on record enter tables.
             further=PLAN.further_seeds if kind == "table" else [],

@@ -23,8 +23,7 @@ rule claims:
         mem_mb=growing(1000),
         runtime=growing(5),
     params:
-        preset=CONFIG.preset,
-        seeds=PLAN.seeds,
+        made=made_by(CONFIG.preset, PLAN.seeds),
         runs=sorted(RUNS.alias),
         further=lambda wildcards: PLAN.further_seeds,
         # Both set the verdicts of other presets beside their own.
@@ -56,8 +55,7 @@ rule page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        preset=CONFIG.preset,
-        seeds=PLAN.seeds,
+        made=made_by(CONFIG.preset, PLAN.seeds),
         elsewhere=lambda wildcards: PLAN.judged_elsewhere,
         # Tables that `all` does not make, but the page shows.
         studies=lambda wildcards: PLAN.studies,

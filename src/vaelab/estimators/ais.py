@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -73,23 +74,13 @@ class AnnealedPoint(Point):
     log_joint: Tensor
     gradient_joint: Tensor
 
-    @classmethod
-    def between(
-        cls, beta: float, z: Tensor, log_prior: Tensor, log_joint: Tensor, gradient_joint: Tensor
-    ) -> AnnealedPoint:
-        """The point at beta."""
-        return cls(
-            z=z,
-            log_density=torch.lerp(log_prior, log_joint, beta),
-            gradient=torch.lerp(-z, gradient_joint, beta),
-            log_prior=log_prior,
-            log_joint=log_joint,
-            gradient_joint=gradient_joint,
-        )
-
     def at(self, beta: float) -> AnnealedPoint:
         """The same positions at another temperature."""
-        return self.between(beta, self.z, self.log_prior, self.log_joint, self.gradient_joint)
+        return replace(
+            self,
+            log_density=torch.lerp(self.log_prior, self.log_joint, beta),
+            gradient=torch.lerp(-self.z, self.gradient_joint, beta),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,9 +106,13 @@ class _Path:
 
     def evaluate(self, beta: float) -> Callable[[Tensor], AnnealedPoint]:
         """Positions -> point at beta, at the cost of one gradient of log p(x, z)."""
-        return lambda z: AnnealedPoint.between(
-            beta, z, standard_normal_log_prob(z), *value_and_gradient(self.log_joint, z)
-        )
+
+        def at(z: Tensor) -> AnnealedPoint:
+            value, gradient = value_and_gradient(self.log_joint, z)
+            joint = AnnealedPoint(z, value, gradient, standard_normal_log_prob(z), value, gradient)
+            return joint.at(beta)
+
+        return at
 
     def move(self, point: AnnealedPoint, beta: float, step: Tensor) -> tuple[AnnealedPoint, Tensor]:
         """A transition at beta with step sizes (B,), and its acceptance probabilities (C, B)."""
@@ -188,10 +183,7 @@ def annealed(
     parts = []
     for columns in blocks(len(x), max(1, rows // max(settings.chains, settings.pilot_chains))):
         images, labels = x[columns], None if c is None else c[columns]
-
-        def joint(z: Tensor, images: Tensor = images, labels: Tensor | None = labels) -> Tensor:
-            return log_joint(model, images, z, labels)
-
+        joint = partial(log_joint, model, images, c=labels)
         with torch.no_grad():
             q = model.proposal(images, labels)
         parts.append(_Path(joint, q, settings, generator).anneal())

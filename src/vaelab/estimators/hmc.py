@@ -66,12 +66,7 @@ def value_and_gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tu
 
 def evaluator(log_density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Point]:
     """A function from positions to `Point`, for a log-density differentiable by autograd."""
-
-    def evaluate(z: Tensor) -> Point:
-        value, gradient = value_and_gradient(log_density, z)
-        return Point(z, value, gradient)
-
-    return evaluate
+    return lambda z: Point(z, *value_and_gradient(log_density, z))
 
 
 def _choose(accept: Tensor, new: AnyPoint, old: AnyPoint) -> AnyPoint:

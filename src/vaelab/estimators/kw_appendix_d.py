@@ -83,7 +83,7 @@ def kw_appendix_d(
         with torch.no_grad():
             q = model.proposal(x_part, c_part)
         run = hmc.sample(
-            partial(_log_joint_at, model, x_part, c_part),
+            partial(log_joint, model, x_part, c=c_part),
             draw(q, 2 * chains, generator),
             draws=draws,
             burn_in=burn_in,
@@ -100,10 +100,6 @@ def at_the_end(
 ) -> Estimate:
     """Estimate log p(x) with a model whose proposals are fitted, so that a short burn-in does."""
     return kw_appendix_d(model, x, generator, burn_in=SHORT_BURN_IN)
-
-
-def _log_joint_at(model: LatentModel, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
-    return log_joint(model, x, z, c)
 
 
 def _inverse_mean(run: hmc.Chains, chains: int) -> Estimate:

@@ -8,8 +8,7 @@ features on which Frechet distances are computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,6 @@ def train_classifier(
     *,
     epochs: int,
     seed: int,
-    threads: int = 1,
     precision: str = "fp32",
     batch_size: int = 100,
     learning_rate: float = 6e-3,
@@ -99,8 +97,7 @@ def train_classifier(
         images: uint8 (N, P).
         labels: classes (N,).
         epochs: passes over the images, each in a new order.
-        seed: of the weights and the orders; with the same `threads` the result is bit-identical.
-        threads: threads of the matrix products; restored afterwards.
+        seed: of the weights and the orders; with as many threads the result is bit-identical.
         precision: "fp32", or "bf16" for autocast.
         batch_size: images per step.
         learning_rate: peak rate.
@@ -123,17 +120,16 @@ def train_classifier(
         optimizer,
         lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * step / steps)),
     )
-    with _threads(threads):
-        for _ in range(epochs):
-            order = torch.randperm(len(pixels), generator=generator)
-            for batch in order[: steps_per_epoch * batch_size].split(batch_size):
-                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                    logits = model(_shifted(pixels[batch], shape, generator).float() / 255.0)
-                loss = cross_entropy(logits.float(), targets[batch])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                scheduler.step()
+    for _ in range(epochs):
+        order = torch.randperm(len(pixels), generator=generator)
+        for batch in order[: steps_per_epoch * batch_size].split(batch_size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                logits = model(_shifted(pixels[batch], shape, generator).float() / 255.0)
+            loss = cross_entropy(logits.float(), targets[batch])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
     return {key: value.detach().contiguous() for key, value in model.state_dict().items()}
 
 
@@ -197,13 +193,3 @@ def _shifted(pixels: Tensor, shape: tuple[int, int], generator: torch.Generator)
     rows, columns = (offset + torch.arange(n) for offset, n in zip(offsets, shape, strict=True))
     image = torch.arange(len(pixels))[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].flatten(1)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,10 +2,6 @@
 
 What is written here is all that figures, tables, claims and the page read; none of them
 imports torch. Noise is seeded apart from training, so an evaluation can be repeated alone.
-
-Where a method trains no encoder (MCEM), Gaussians fitted to the true posterior of each image
-stand in its place, so the bound of its models has no amortisation gap; they cost too much for more
-than the first 1000 images of a split.
 """
 
 from __future__ import annotations

@@ -47,11 +47,6 @@ def likelihood_tables(
     The images and the noise are the same for every snapshot, so the curves show the models'
     change and not a new draw of images, as the report's do.
 
-    The ELBO and the report's formulas are about the encoder's q, and reduce draws from it. The
-    estimators that are meant to find log p(x) start from Gaussians fitted to each posterior, for
-    every training method alike, so that their differences are the models'. Where a
-    method trains no encoder, the fitted Gaussians stand in for q as well.
-
     Args:
         name: the run's id, for messages.
         spec: the run.
@@ -114,11 +109,7 @@ def _cheap(
     importance_samples: int,
     stream: int,
 ) -> dict[str, Estimate]:
-    """The reductions of draws from q, with importance sampling from fitted posteriors.
-
-    An overfitted encoder is too sure of test images: importance sampling from it is then nats too
-    low, which would widen the very gap that the figure is about.
-    """
+    """The reductions of draws from q, with importance sampling from fitted posteriors."""
     found = estimates_over_images(fitted, x, importance_samples, _generator(stream, x.device))
     if q is fitted:
         return found

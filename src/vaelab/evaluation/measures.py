@@ -53,12 +53,6 @@ class Classified:
     probabilities: np.ndarray
     features: np.ndarray
 
-    @property
-    def labels(self) -> np.ndarray:
-        """Most probable class of each image, (N,)."""
-        labels: np.ndarray = self.probabilities.argmax(-1)
-        return labels
-
 
 # From uint8 images (N, P).
 Classify = Callable[[np.ndarray], Classified]

@@ -34,7 +34,7 @@ CLASSIFIER_SEED = 0
 def train_and_save_classifier(config: Config, *, threads: int = 1) -> None:
     """Train the digit classifier on MNIST's training images."""
     configure_process(threads)
-    state = _trained(config, load(DIGITS, config.data.root), threads)
+    state = _trained(config, load(DIGITS, config.data.root))
     save_classifier(classifier_file(config.folder), state)
     logger.info(f"classifier: {config.classifier.epochs} epochs")
 
@@ -53,7 +53,7 @@ def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
             model = load_classifier(classifier_file(config.folder))
         else:
             model = classifier(
-                _trained(config, data, threads),
+                _trained(config, data),
                 shape=data.image_shape,
                 classes=DATASETS[name].classes,
             )
@@ -66,7 +66,7 @@ def measure_all(config: Config, runs: Runs, *, threads: int = 1) -> None:
     write_json(path, measure_runs(Results(config.folder, runs.alias), references, before))
 
 
-def _trained(config: Config, data: Dataset, threads: int) -> dict[str, Tensor]:
+def _trained(config: Config, data: Dataset) -> dict[str, Tensor]:
     """The weights of a classifier; on fewer images than the digits, with as many more epochs."""
     assert data.train_labels is not None
     settings = config.classifier
@@ -77,7 +77,6 @@ def _trained(config: Config, data: Dataset, threads: int) -> dict[str, Tensor]:
         data.train_labels[:images],
         epochs=seen // images,
         seed=CLASSIFIER_SEED,
-        threads=threads,
         precision=resolve_compute("cpu", config.precision).precision,
         shape=data.image_shape,
         classes=DATASETS[data.name].classes,

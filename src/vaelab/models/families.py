@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vaelab.data.registry import DATASETS, DatasetEntry
 from vaelab.settings.spec import MODEL_PARTS, ModelPart, RunSpec, VaePart, VqVaePart
@@ -20,27 +20,12 @@ if TYPE_CHECKING:
     import torch
 
     from vaelab.models.base import Model
+    from vaelab.results.trained import CheckpointRecord
+
+    # What a network has to know of its images: a dataset's entry says it, and a checkpoint.
+    ImageFacts = DatasetEntry | CheckpointRecord
 
 Own = TypeVar("Own", bound=ModelPart)
-
-
-class ImageFacts(Protocol):
-    """What a network has to know of the images: a dataset's entry says it, and a checkpoint."""
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width."""
-        ...
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of an image."""
-        ...
-
-    @property
-    def classes(self) -> int:
-        """Number of labels, 0 without."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vaelab.settings.spec import MODEL_PARTS
 
@@ -141,33 +141,22 @@ class ArchitectureRow:
         return self.recon + self.kl
 
 
-def _records(name: str) -> list[dict[str, str]]:
-    with (files("vaelab.original") / "data" / name).open(encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _typed(record: dict[str, str]) -> dict[str, Any]:
+def _table(number: int, row: type[Row]) -> tuple[Row, ...]:
     """Text columns as they are, architectures as tuples, everything else as floats."""
-    typed: dict[str, Any] = {}
-    for column, cell in record.items():
+
+    def typed(column: str, cell: str) -> Any:
         if column == "architecture":
-            typed[column] = tuple(int(width) for width in cell.split("-"))
-        elif column in ("model", "run", "stated_run"):
-            typed[column] = cell
-        else:
-            typed[column] = float(cell)
-    return typed
+            return tuple(map(int, cell.split("-")))
+        return cell if column in ("model", "run", "stated_run") else float(cell)
+
+    with (files("vaelab.original") / f"data/table_{number}.csv").open(encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream))
+    return tuple(row(**{k: typed(k, v) for k, v in record.items()}) for record in records)
 
 
-TABLE_1: tuple[BenchmarkRow, ...] = tuple(
-    BenchmarkRow(**_typed(record)) for record in _records("table_1.csv")
-)
-TABLE_2: tuple[ArchitectureRow, ...] = tuple(
-    ArchitectureRow(**_typed(record)) for record in _records("table_2.csv")
-)
-TABLE_3: tuple[ArchitectureRow, ...] = tuple(
-    ArchitectureRow(**_typed(record)) for record in _records("table_3.csv")
-)
+Row = TypeVar("Row", BenchmarkRow, ArchitectureRow)
+TABLE_1 = _table(1, BenchmarkRow)
+TABLE_2, TABLE_3 = _table(2, ArchitectureRow), _table(3, ArchitectureRow)
 
 
 def architecture_rows() -> dict[Architecture, ArchitectureRow]:

@@ -75,11 +75,6 @@ class Smoothing:
     every: int
     window: int
 
-    @property
-    def span(self) -> int:
-        """Training samples that a full window covers."""
-        return self.every * self.window
-
     def at(self, points: Values, samples: Values, values: Values) -> Values:
         """A curve of ours as the report would have drawn it.
 

@@ -21,7 +21,7 @@ from vaelab.estimators.registry import ESTIMATORS
 from vaelab.output.catalogue import CATALOGUE
 from vaelab.results.files import evaluation_files
 from vaelab.search.algorithm import run_name
-from vaelab.settings.config import Config
+from vaelab.settings.config import MEANINGLESS, Config
 from vaelab.settings.runs import Run, Runs, resolve
 from vaelab.settings.spec import EVALUATION_SCHEMA, TRAINING_SCHEMA
 from vaelab.training.methods import check, training_cost
@@ -126,6 +126,13 @@ def growing(first: int) -> Callable[[Any, int], int]:
     Snakemake processes that a cluster's job runs in.
     """
     return lambda wildcards, attempt: first * 2 ** (attempt - 1)
+
+
+def made_by(preset: str, seeds: str, samples: str = "") -> str:
+    """The end of a caption in Snakemake's report: what the results were made by."""
+    samples = samples and f", {samples} samples a run"
+    warning = "\n\n**Smoke preset: numbers are meaningless.**" if preset == MEANINGLESS else ""
+    return f"Preset {preset}, seeds {seeds}{samples}.{warning}"
 
 
 @dataclass(frozen=True)

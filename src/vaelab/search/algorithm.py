@@ -381,8 +381,3 @@ def _reason(
         return f"{kl}: {rest}"
     failed = [text for text, ok in ((recon, verdict.recon_ok), (kl, verdict.kl_ok)) if not ok]
     return f"{', '.join(failed)}: not good, {rest}" if failed else f"{recon}, {kl}: good, {rest}"
-
-
-def needed_probes(decisions: Iterable[SearchDecision]) -> list[Architecture]:
-    """The distinct probes behind the decisions, in the order they were needed."""
-    return [tuple(d["architecture"]) for d in decisions if not d["reused"]]

@@ -25,7 +25,6 @@ from vaelab.search.algorithm import (
     decision_log,
     follow,
     judge,
-    needed_probes,
     next_step,
     run_name,
 )
@@ -228,7 +227,7 @@ def search_summary(
                 ),
             }
         )
-    needed = needed_probes(decisions)
+    needed = {tuple(probe["architecture"]) for probe in probes}
     violations = monotonicity_violations(recorded)
     answer = SearchAnswer(finished=step.answer is not None)
     found = step.answer.architecture if step.answer else None
@@ -247,7 +246,7 @@ def search_summary(
         "probes": probes,
         "needed": len(needed),
         # Trained ahead, and needed by no decision and no table.
-        "wasted": [run_name(a) for a in sorted({*measurements} - {*needed} - {*shared})],
+        "wasted": [run_name(a) for a in sorted({*measurements} - needed - {*shared})],
         "distribution": answer_distribution(settings, fit, seeds, repeats),
         "line": answer_line(found, recorded, settings.recon) if found else None,
         "monotonicity": {

@@ -69,14 +69,6 @@ class Identity(NamedTuple):
     precision: str
     device: str
 
-    def continues(self, found: Identity) -> bool:
-        """Whether a state of identity `found` is a beginning of this training, on any device."""
-        return self.lineage is not None and found.lineage == self.lineage
-
-    def same_place(self, found: Identity) -> bool:
-        """Whether a state of identity `found` was made on such a device, in this precision."""
-        return (found.precision, found.device) == (self.precision, self.device)
-
 
 @dataclass
 class Progress:
@@ -104,21 +96,3 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     snapshot_samples: list[int] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
-
-
-def save_state(
-    path: Path, identity: Identity, progress: Progress, tensors: Mapping[str, Tensor]
-) -> None:
-    """Write everything that the rest of a training depends on."""
-    save_tensors(path, tensors, {**identity._asdict(), **vars(progress)})
-
-
-def load_state(path: Path) -> tuple[Identity, Progress, dict[str, Tensor]]:
-    """Read a state.
-
-    Raises:
-        VaelabError: the file is damaged.
-    """
-    tensors, metadata = load_tensors(path)
-    identity = Identity(*(metadata.pop(key, None) for key in Identity._fields))
-    return identity, Progress(**metadata), tensors

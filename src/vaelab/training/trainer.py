@@ -32,7 +32,7 @@ from vaelab.training.fast.optimizer import fastest_optimizer
 from vaelab.training.gradients import Gradients
 from vaelab.training.history import History, history_grid, in_unit_interval, snapshot_grid
 from vaelab.training.methods import gradients_for
-from vaelab.training.state import Identity, Progress, load_state, save_state
+from vaelab.training.state import Identity, Progress, load_tensors, save_tensors
 from vaelab.training.termination import end_if_asked, termination
 from vaelab.util.errors import VaelabError
 from vaelab.util.progress import Progress as Told
@@ -375,7 +375,7 @@ class Trainer:
         tensors["noise"] = self.noise.get_state()
         if self.snapshots:
             tensors["snapshots"] = torch.stack(self.snapshots)
-        save_state(path, self.identity, self.progress, tensors)
+        save_tensors(path, tensors, {**self.identity._asdict(), **vars(self.progress)})
 
     def load(self, path: Path, *, shorter: bool = False) -> bool:
         """Restore a state of this training.
@@ -385,11 +385,13 @@ class Trainer:
             shorter: take one of the same training with a smaller budget, too, from any device,
                 if it is further along than this training.
         """
-        found, progress, tensors = load_state(path)
-        ours = self.identity
-        same_place = ours.same_place(found)
+        tensors, metadata = load_tensors(path)
+        found = Identity(*(metadata.pop(key, None) for key in Identity._fields))
+        progress, ours = Progress(**metadata), self.identity
+        same_place = (found.precision, found.device) == (ours.precision, ours.device)
         if shorter:
-            fits = ours.continues(found) and progress.seen > self.progress.seen
+            continues = ours.lineage is not None and found.lineage == ours.lineage
+            fits = continues and progress.seen > self.progress.seen
         else:
             fits = same_place and found.fingerprint == ours.fingerprint
         if not fits or progress.seen > self.spec.budget.samples:

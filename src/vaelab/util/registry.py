@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from vaelab.util.errors import VaelabError
 
@@ -72,7 +72,7 @@ def nearest_first(name: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*near, *known]))
 
 
-class Registry(Mapping[str, Entry], Generic[Entry]):
+class Registry(dict[str, Entry]):
     """Name -> entry, in the order of registration.
 
     Modules that hold a registry import neither torch nor matplotlib: an entry imports its
@@ -83,8 +83,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     """
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
         _REGISTRIES.append(self)
 
     def add(self, name: str, entry: Entry) -> Entry:
@@ -93,43 +93,23 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         Raises:
             VaelabError: the name is taken.
         """
-        if name in self._entries:
+        if name in self:
             raise VaelabError(f"there is already a {self.kind} named {name!r}")
-        self._entries[name] = entry
+        self[name] = entry
         if extension := _extension():
             _ADDED[self.kind, name] = extension
         return entry
 
     def remove(self, name: str) -> None:
         """Take an entry out again."""
-        del self._entries[name]
+        del self[name]
         _ADDED.pop((self.kind, name), None)
 
-    def __getitem__(self, name: str) -> Entry:
-        """The entry of a name.
-
-        Raises:
-            VaelabError: no such name; the message lists the names, nearest first.
-        """
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise VaelabError(self.unknown(name)) from None
+    def __missing__(self, name: str) -> Entry:
+        """Refuse a name that is not registered; the message lists the names, nearest first."""
+        raise VaelabError(self.unknown(name))
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered, with the known names, nearest first."""
-        names = ", ".join(nearest_first(str(name), self._entries)) or "none"
+        names = ", ".join(nearest_first(str(name), self)) or "none"
         return f"there is no {self.kind} named {name!r}; known: {names}"
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, name: str, default: Entry | None = None) -> Entry | None:  # type: ignore[override]
-        """The entry of a name, or the default."""
-        return self._entries.get(name, default)

@@ -56,8 +56,8 @@ PACKED = gzipped(CONTENTS)
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small datasets under the names of the real; no mirror, proxy or npm of this machine."""
     if "real" not in request.fixturenames:
-        monkeypatch.setitem(DATASETS._entries, "mnist", MNIST)
-        monkeypatch.setitem(DATASETS._entries, "frey", FREY)
+        monkeypatch.setitem(DATASETS, "mnist", MNIST)
+        monkeypatch.setitem(DATASETS, "frey", FREY)
     monkeypatch.delenv("VAELAB_DATA_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("PATH", "/nonexistent")
@@ -262,7 +262,7 @@ def test_fashion_mnist_from_a_mirror_of_torchvision(
     small = mnist_like("fashion_mnist", "Small", hashes, real.sources, gzipped=True)
     with serve({}) as empty, serve(PACKED) as host:
         monkeypatch.setattr(vision_datasets().FashionMNIST, "mirrors", [empty.url, host.url])
-        monkeypatch.setitem(DATASETS._entries, "fashion_mnist", small)
+        monkeypatch.setitem(DATASETS, "fashion_mnist", small)
         record = fetch_dataset("fashion_mnist", root)
         assert empty.asked == list(PACKED)
         assert record.source == host.url

@@ -45,18 +45,16 @@ def test_it_learns_separable_digits(trained):
     images, labels = toy_digits(300, 1)
     untrained = DigitClassifier()
     untrained.reset_parameters(torch.Generator().manual_seed(0))
-    before = (classify(untrained.eval(), images).labels == labels).mean()
-    after = (classify(classifier(trained), images).labels == labels).mean()
+    before = (classify(untrained.eval(), images).probabilities.argmax(-1) == labels).mean()
+    after = (classify(classifier(trained), images).probabilities.argmax(-1) == labels).mean()
     assert before < 0.4
     assert after > 0.97
 
 
 def test_equal_seeds_give_equal_bits_whatever_the_process_drew(trained):
     torch.manual_seed(12345)
-    threads = torch.get_num_threads()
     again = train_classifier(*toy_digits(600, 0), epochs=4, seed=0)
-    other = train_classifier(*toy_digits(100, 0), epochs=1, seed=1, threads=threads + 1)
-    assert torch.get_num_threads() == threads
+    other = train_classifier(*toy_digits(100, 0), epochs=1, seed=1)
     assert all(torch.equal(trained[key], again[key]) for key in trained)
     assert not torch.equal(trained["head.weight"], other["head.weight"])
 
@@ -84,7 +82,7 @@ def test_bf16_learns_too():
     state = train_classifier(*toy_digits(600, 0), epochs=4, seed=0, precision="bf16")
     assert all(value.dtype in (torch.float32, torch.int64) for value in state.values())
     images, labels = toy_digits(300, 1)
-    assert (classify(classifier(state), images).labels == labels).mean() > 0.95
+    assert (classify(classifier(state), images).probabilities.argmax(-1) == labels).mean() > 0.95
 
 
 def test_probabilities_and_features(trained):

@@ -79,7 +79,6 @@ def test_confidence_and_agreement():
     probabilities = np.array([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
     assert confidence(probabilities) == pytest.approx(0.7)
     assert label_agreement(probabilities, np.array([0, 0, 0])) == pytest.approx(2 / 3)
-    assert Classified(probabilities, np.zeros((3, 1))).labels.tolist() == [0, 1, 0]
 
 
 def test_sharpness_counts_edges():

@@ -45,7 +45,7 @@ def test_nothing_is_said_beyond_the_end_or_before_the_first_evaluation() -> None
 def test_every_digitised_curve_has_its_smoothing() -> None:
     frame = numbers.curves()
     spans = {
-        (figure, series): smooth.span
+        (figure, series): smooth.every * smooth.window
         for figure, series in set(zip(frame["figure"], frame["series"], strict=True))
         if (smooth := smoothing(figure, series)) is not None
     }

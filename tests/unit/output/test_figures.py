@@ -25,6 +25,7 @@ from vaelab.output.catalogue import CATALOGUE, figures
 from vaelab.output.figures.grids import image_grid
 from vaelab.output.figures.style import DIGIT_COLOURS, DIGIT_MARKERS, DPI, save
 from vaelab.output.figures.style import draw as draw_function
+from vaelab.pipeline.planning import made_by
 from vaelab.results.reader import Results, grouped
 from vaelab.settings.config import SearchSettings
 from vaelab.settings.runs import read_rows
@@ -631,9 +632,7 @@ def caption(
     params = {
         "title": f"{item.label}: {item.title}",
         "look": item.caption,
-        "preset": preset,
-        "seeds": "0, 1",
-        "samples": "300 000",
+        "made": made_by(preset, "0, 1", "300 000"),
         "runs": runs,
     }
     config = {

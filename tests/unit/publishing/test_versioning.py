@@ -436,7 +436,7 @@ def test_content_that_is_not_the_pinned_one_is_an_error(
     use: Callable[..., object], key: str, pinned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, _ = small_mnist()
-    monkeypatch.setitem(DATASETS._entries, "mnist", dataset)
+    monkeypatch.setitem(DATASETS, "mnist", dataset)
     use("mnist", pinned)
     path = pointer_path(dataset, pinned)
     pointer = yaml.safe_load(path.read_text())
@@ -454,7 +454,7 @@ def test_pointer_that_cannot_be_read_is_named(
     pinned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, _ = small_frey()
-    monkeypatch.setitem(DATASETS._entries, "frey", dataset)
+    monkeypatch.setitem(DATASETS, "frey", dataset)
     pointer_path(dataset, pinned).write_text("outs: []\n")
     with pytest.raises(VaelabError, match=r"frey\.dvc is not a pointer as vaelab writes them"):
         load("frey", pinned)

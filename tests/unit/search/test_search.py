@@ -64,7 +64,8 @@ def run(settings: SearchSettings, oracle: Oracle) -> tuple[Answer, dict, int]:
 
 
 def needed(settings: SearchSettings, measured: dict) -> list[Architecture]:
-    return algorithm.needed_probes(algorithm.decision_log(settings, measured))
+    decisions = algorithm.decision_log(settings, measured)
+    return [tuple(d["architecture"]) for d in decisions if not d["reused"]]
 
 
 # ---------------------------------------------------------------- the report's own search

@@ -23,7 +23,7 @@ from vaelab.results.reader import PROBE, Results, grouped
 from vaelab.results.records import Decisions, Measures, Metrics, Reference, Split
 from vaelab.search.algorithm import Architecture, architecture_of, brackets
 from vaelab.search.smooth import OWN_DF
-from vaelab.search.spread import EXACT, Spreads, family, measured, scale, table
+from vaelab.search.spread import EXACT, Spreads, family, loss_values, measured, scale, table
 from vaelab.util.errors import VaelabError
 from vaelab.util.io import read_json
 
@@ -74,7 +74,10 @@ class Evidence:
 
     def loss(self, name: str, key: str) -> Estimate:
         """A loss of metrics.json: "test recon", or "gap recon" for test minus train."""
-        return self._estimate(name, key, [_loss(name, seed, key) for seed in self.seeds(name)])
+        seeds = [loss_values(seed) for seed in self.seeds(name)]
+        if any(key not in seed for seed in seeds):
+            raise NotEvaluated(f"metrics.json of run {name} has no {key}")
+        return self._estimate(name, key, [seed[key] for seed in seeds])
 
     def losses(self, names: Iterable[str], key: str) -> dict[str, Estimate]:
         """The same loss of several runs, by label."""
@@ -309,16 +312,6 @@ class Evidence:
                     f"initialisation, {grouped(seed['samples'])} samples)"
                 ] = None
         return f"Judged under {' and '.join(recipes)}."
-
-
-def _loss(name: str, metrics: Metrics, key: str) -> float:
-    split, loss = key.split(" ")
-    if split == "gap":
-        return _loss(name, metrics, f"test {loss}") - _loss(name, metrics, f"train {loss}")
-    losses = cast(dict[str, dict[str, float]], metrics)[split]
-    if loss not in losses:
-        raise NotEvaluated(f"metrics.json of run {name} has no {key}")
-    return float(losses[loss])
 
 
 def _rows(name: str, file: str, frame: pd.DataFrame, split: str, estimator: str) -> pd.DataFrame:

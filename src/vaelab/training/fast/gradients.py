@@ -25,18 +25,11 @@ def standard_normal(rows: int, columns: int, generator: torch.Generator) -> Tens
     return torch.randn((rows, columns), generator=generator, device=generator.device)
 
 
-class _Activation:
-    """An activation and its backward pass, both in place where they can."""
-
-    def __init__(self, name: str) -> None:
-        self.forward: Callable[[Tensor], Tensor]
-        self.backward: Callable[[Tensor, Tensor], Tensor]
-        if name == "relu":
-            self.forward = torch.relu_
-            self.backward = lambda dy, y: torch.ops.aten.threshold_backward(dy, y, 0)
-        else:
-            self.forward = torch.tanh_
-            self.backward = torch.ops.aten.tanh_backward
+# In place where they can: an activation, and its backward pass from dy and the output y.
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu_, lambda dy, y: torch.ops.aten.threshold_backward(dy, y, 0)),
+    "tanh": (torch.tanh_, torch.ops.aten.tanh_backward),
+}
 
 
 class _FusedMLP:
@@ -48,14 +41,14 @@ class _FusedMLP:
         self.biases = [flat.weights[f"{p}.bias"] for p in prefixes]
         self.weight_grads = [flat.gradients[f"{p}.weight"] for p in prefixes]
         self.bias_grads = [flat.gradients[f"{p}.bias"] for p in prefixes]
-        self.activation = _Activation(mlp.activation)
+        self.activate, self.differentiate = _ACTIVATIONS[mlp.activation]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The inputs of every layer and, last, the output."""
         values = [x]
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             y = linear(values[-1], weight, bias)
-            values.append(y if i == len(self.weights) - 1 else self.activation.forward(y))
+            values.append(y if i == len(self.weights) - 1 else self.activate(y))
         return values
 
     def backward(
@@ -69,7 +62,7 @@ class _FusedMLP:
             if i or need_dx:
                 dy = torch.mm(dy, self.weights[i])
             if i:
-                dy = self.activation.backward(dy, values[i])
+                dy = self.differentiate(dy, values[i])
         return dy
 
 
@@ -80,7 +73,8 @@ class _FusedEncoder:
         self.weight, self.bias = flat.first_layer(flat.compute)
         self.weight_grad, self.bias_grad = flat.first_layer(flat.compute_grad)
         trunks = {name: getattr(model, name) for name in model.trunks}
-        self.activation = _Activation(next(iter(trunks.values())).activation)
+        activation = next(iter(trunks.values())).activation
+        self.activate, self.differentiate = _ACTIVATIONS[activation]
         # Without hidden layers the first layer is the last.
         self.upper = [
             _FusedMLP(name, mlp, flat, skip=1)
@@ -93,7 +87,7 @@ class _FusedEncoder:
         y = linear(x, self.weight, self.bias)
         if not self.upper:
             return [[x]], y
-        y = self.activation.forward(y)
+        y = self.activate(y)
         width = y.shape[-1] // len(self.upper)
         values = [
             trunk.forward(part) for trunk, part in zip(self.upper, y.split(width, -1), strict=True)
@@ -109,7 +103,7 @@ class _FusedEncoder:
                 trunk.backward(head, v, need_dx=True)
                 for trunk, head, v in zip(self.upper, heads, upper, strict=True)
             ]
-            dy = self.activation.backward(torch.cat(parts, -1), *first)
+            dy = self.differentiate(torch.cat(parts, -1), *first)
         torch.mm(dy.t(), x, out=self.weight_grad)
         torch.sum(dy, 0, out=self.bias_grad)
 

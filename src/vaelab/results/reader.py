@@ -178,8 +178,9 @@ class Results:
 
 
 def _training(metrics: Metrics) -> tuple[int, dict[str, Any]]:
-    """What two seeds of one training have in common."""
-    return metrics["samples"], {k: v for k, v in metrics["spec"].items() if k != "seed"}
+    """What two seeds of one training have in common; older records lack fields that are empty."""
+    spec = {k: v for k, v in metrics["spec"].items() if k != "seed" and v is not None}
+    return metrics["samples"], spec
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

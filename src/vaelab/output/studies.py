@@ -17,6 +17,7 @@ from vaelab.results.reader import Results
 from vaelab.results.records import Loss, Metrics
 from vaelab.search.algorithm import Measurement, brackets, judge
 from vaelab.settings.config import SearchSettings
+from vaelab.util.errors import VaelabError
 
 LOSSES: tuple[Loss, ...] = ("recon", "kl", "neg_elbo")
 LEVELS = {"normal": "N(0, 0.01)", "default": "fan-in", "adagrad": "Adagrad", "adam": "Adam"}
@@ -70,7 +71,12 @@ def table_recipe(results: Results) -> pd.DataFrame:
 
 def _trained(results: Results, names: Iterable[str]) -> list[str]:
     """Those that are on record; a rule makes all of them first."""
-    return [name for name in dict.fromkeys(names) if results.has(name)]
+    names = list(dict.fromkeys(names))
+    if not (found := [name for name in names if results.has(name)]):
+        raise VaelabError(
+            f"{results.folder} has none of these runs with all of its seeds: {', '.join(names)}"
+        )
+    return found
 
 
 def _network(metrics: list[Metrics]) -> dict[str, Any]:

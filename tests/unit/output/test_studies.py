@@ -11,6 +11,7 @@ from vaelab.output.page import searching
 from vaelab.output.studies import table_front, table_recipe
 from vaelab.output.tables import markdown, write_table
 from vaelab.results.reader import Results
+from vaelab.util.errors import VaelabError
 
 
 def test_a_network_is_on_the_front_if_none_as_small_has_its_recon(tmp_path: Path) -> None:
@@ -53,6 +54,12 @@ def test_a_network_is_on_the_front_if_none_as_small_has_its_recon(tmp_path: Path
     assert points["error_y"]["array"] == pytest.approx([0.0, 0.0, 0.5**0.5, 0.0])
     assert (line["x"], line["y"]) == ([100, 200], [125.0, 119.5])
     assert [trace["name"] for trace in longer] == ["2000 samples"] * 2
+
+
+def test_a_study_without_trainings_is_an_error(tmp_path: Path) -> None:
+    results = Results(tmp_path / "modern", {"vae": ["vae-s0"]}, {})
+    with pytest.raises(VaelabError, match=r"none of these runs with all.*: recipe_500_500_3_normal"):
+        table_recipe(results)
 
 
 def test_the_recipe_s_factors_are_compared_over_all_other_levels(tmp_path: Path) -> None:

@@ -201,6 +201,21 @@ def test_the_results_page_explains_each_claim_that_does_not_hold() -> None:
         assert [row[0] for row in rows(table, "id | the claim")] == ids
 
 
+def test_the_recipe_taken_apart_is_told_as_it_came_out() -> None:
+    table = pd.read_csv(ROOT / "results/modern/tables/table_recipe.csv")
+    table = table[~table["output_bias"]].set_index(["init", "architecture", "optimizer"])
+    networks = ("[500, 500, 3]", "[500, 100, 50, 10, 5]")
+    told = list(rows(RESULTS, "initial weights"))
+    assert len(told) == 2
+    for init, *cells in told:
+        values = [
+            table["train_neg_elbo"][init, network, optimizer]
+            for network in networks
+            for optimizer in ("Adagrad", "Adam")
+        ]
+        assert cells == [f"{value:.1f}" for value in values]
+
+
 def test_the_first_trainings_by_the_report_s_recipe_are_told_as_they_came_out() -> None:
     section = RESULTS.partition("## The report's recipe")[2]
     folder, where = ROOT / "results/faithful/runs", "loss, images"

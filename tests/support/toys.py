@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from reports import heard
 from vaelab.data import Dataset
 from vaelab.data.registry import DATASETS
 from vaelab.models.base import Model
@@ -61,25 +60,6 @@ def train(
     """Train a run to its end; `log` is called with every line that is reported."""
     with heard(log):
         return Trainer(name, spec, seed, dataset, compute).run(**options)
-
-
-@contextmanager
-def heard(log: Callable[[str], None], package: str = "vaelab") -> Iterator[None]:
-    """Call `log` with every line that is reported meanwhile; what it raises is raised there."""
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            log(record.getMessage())
-
-    listener, logger = Listener(), logging.getLogger(package)
-    before = logger.level
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-        logger.setLevel(before)
 
 
 def toy_vqvae_spec(**changes: object) -> RunSpec:

@@ -23,7 +23,8 @@ import pandas as pd
 import pytest
 import torch
 
-from toys import heard, needs_gpu, toy_images, toy_spec, toy_vqvae_spec
+from reports import heard
+from toys import needs_gpu, toy_images, toy_spec, toy_vqvae_spec
 from vaelab import __version__
 from vaelab.data import Dataset
 from vaelab.models.families import build

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toys import BF16, FP32, VARIANTS, heard, toy_batch, toy_images, toy_spec, train
+from reports import heard
+from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec, train
 from vaelab.estimators.fitted import FittedAdapter, adapter_of
 from vaelab.estimators.kw_appendix_d import kw_appendix_d
 from vaelab.estimators.log_weights import log_terms

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,18 @@ BF16 = Compute(torch.device("cpu"), torch.bfloat16)
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
 )
+
+
+@contextmanager
+def kept_process_settings() -> Iterator[None]:
+    """Give the process its threads and kernels back, which commands configure as a whole."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        torch.set_flush_denormal(False)
 
 
 def toy_spec(**changes: object) -> RunSpec:

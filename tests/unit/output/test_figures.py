@@ -474,6 +474,7 @@ def test_table_3_pictures_every_row(made_up: Results) -> None:
 # What all figures share
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off_and_no_words_overlap(drawn: dict[int, Figure]) -> None:
     for number, figure in drawn.items():
         figure.draw_without_rendering()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,11 @@ LIKELIHOOD = LikelihoodSettings(
 )
 
 
+def slow(names: Sequence[str], *marked: str) -> list[Any]:
+    """Names as parameters, some of which are slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n in marked else n for n in names]
+
+
 @pytest.fixture(autouse=True)
 def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU's, whose last bits depend on where a parameter begins."""
@@ -94,7 +100,7 @@ def test_training_is_where_it_was_asked_to_be(
     )
 
 
-@pytest.mark.parametrize("name", CAPTURED)
+@pytest.mark.parametrize("name", slow(CAPTURED, "mcem", "vqvae"))
 def test_captured_steps_in_bf16_are_where_they_were_asked_to_be(
     name: str,
     tmp_path: Path,
@@ -183,6 +189,7 @@ def test_evaluation_on_a_gpu_says_what_a_cpu_says(name: str) -> None:
     assert np.array_equal(pictures["random_originals"], arrays["random_originals"])
 
 
+@pytest.mark.slow
 def test_estimates_are_where_they_were_asked_to_be(
     pretended_gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +213,7 @@ def test_estimates_are_where_they_were_asked_to_be(
     assert pretended_gpu.operations.on_gpu > 100
 
 
-@pytest.mark.parametrize("name", ["adam", "mcem", "vqvae"])
+@pytest.mark.parametrize("name", slow(["adam", "mcem", "vqvae"], "mcem"))
 def test_training_goes_on_where_it_was(
     name: str, tmp_path: Path, pretended_gpu: PretendedGpu
 ) -> None:

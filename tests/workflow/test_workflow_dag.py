@@ -16,7 +16,8 @@ TABLE_TARGETS = ["table_1", "table_2", "table_3"]
 COMPANION, CURVES = "table_likelihood", "table_curves"
 SMOKE = ("--config", "preset=smoke")
 
-# Their runs are known only to their own plans: the search's steps, and what is drawn after them.
+# Targets that are planned by their names; the plan of `all` says what each of the others needs. It
+# does not say so of the search, whose inputs are not known before its first step.
 BY_NAME = ("figure_05", "figure_15", "table_1", "table_2")
 
 # Settings that cannot be, and what the message must say. The other settings and the rows of the

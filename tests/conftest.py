@@ -97,10 +97,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture
 def process_settings() -> Iterator[None]:
     """Commands configure the whole process; give the other tests theirs back."""
-    import torch
+    from toys import kept_process_settings
 
-    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(before[0])
-    torch.set_deterministic_debug_mode(before[1])
-    torch.set_flush_denormal(False)
+    with kept_process_settings():
+        yield

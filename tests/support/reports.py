@@ -1,28 +1,29 @@
-"""What the package reports, as a list of lines that grows while it does."""
+"""What the package reports, line by line while it does."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class _Lines(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__()
-        self.lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-
 @contextmanager
-def reported(lines: list[str]) -> Iterator[list[str]]:
-    """Append to `lines` what is reported inside, by whichever thread."""
-    logger, handler = logging.getLogger("vaelab"), _Lines(lines)
-    logger.addHandler(handler)
+def heard(log: Callable[[str], None]) -> Iterator[None]:
+    """Call `log` with every line that is reported meanwhile, by whichever thread.
+
+    What it raises is raised where the line was reported.
+    """
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log(record.getMessage())
+
+    listener, logger = Listener(), logging.getLogger("vaelab")
+    before = logger.level
+    logger.addHandler(listener)
     logger.setLevel(logging.INFO)
     try:
-        yield lines
+        yield
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(listener)
+        logger.setLevel(before)

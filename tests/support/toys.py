@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from reports import heard
 from vaelab.data import Dataset
 from vaelab.data.registry import DATASETS
 from vaelab.models.base import Model
@@ -24,6 +24,18 @@ BF16 = Compute(torch.device("cpu"), torch.bfloat16)
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device, which PyTorch does not see here"
 )
+
+
+@contextmanager
+def kept_process_settings() -> Iterator[None]:
+    """Give the process its threads and kernels back, which commands configure as a whole."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        torch.set_flush_denormal(False)
 
 
 def toy_spec(**changes: object) -> RunSpec:
@@ -61,25 +73,6 @@ def train(
     """Train a run to its end; `log` is called with every line that is reported."""
     with heard(log):
         return Trainer(name, spec, seed, dataset, compute).run(**options)
-
-
-@contextmanager
-def heard(log: Callable[[str], None], package: str = "vaelab") -> Iterator[None]:
-    """Call `log` with every line that is reported meanwhile; what it raises is raised there."""
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            log(record.getMessage())
-
-    listener, logger = Listener(), logging.getLogger(package)
-    before = logger.level
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-        logger.setLevel(before)
 
 
 def toy_vqvae_spec(**changes: object) -> RunSpec:

@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from reports import reported
+from reports import heard
 from vaelab.data import DATASETS
 from vaelab.publishing import dvc
 from vaelab.publishing.publish import publish
@@ -86,7 +86,7 @@ class Versioned:
 
     def _say(self, command: Any) -> str:
         self.lines.clear()
-        with chdir(self.folder), reported(self.lines):
+        with chdir(self.folder), heard(self.lines.append):
             command(self.config, self.runs)
         return "\n".join(self.lines)
 

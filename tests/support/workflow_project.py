@@ -55,6 +55,11 @@ class Job:
         return found and found[1]
 
     @property
+    def inputs(self) -> list[str]:
+        """The paths it reads."""
+        return self.fields.get("input", "").split(", ")
+
+    @property
     def outputs(self) -> list[str]:
         """The paths it writes."""
         return [path.removesuffix(" (update)") for path in self.fields["output"].split(", ")]
@@ -115,7 +120,8 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables of the commands run in it."""
-        strange = ("VAELAB_", "SNAKEMAKE_", "PYTEST_")
+        # Without compiled files each of hundreds of commands would compile the sources anew.
+        strange = ("VAELAB_", "SNAKEMAKE_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(strange)}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         extra = {"PATH": path, "PYTHONPATH": str(self.folder / "src")}

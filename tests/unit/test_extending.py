@@ -37,7 +37,7 @@ from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.methods import METHODS
 from vaelab.util.errors import VaelabError
 from vaelab.util.extensions import load_extensions
-from workflow_project import ROOT
+from workflow_project import ROOT, Project
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -168,22 +168,16 @@ def test_the_style_of_the_house_holds(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workflow_plans_what_extensions_add() -> None:
+def test_workflow_plans_what_extensions_add(folder: Path) -> None:
     """Snakemake reads them at every start, and that imports no PyTorch."""
     targets = ["figure_16", "results/modern/runs/vae_conv-s0/metrics.json"]
-    code = (
-        "import sys; from snakemake.cli import main\n"
-        "try: main()\n"
-        "finally: print('torch' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, "--dry-run", "--cores", "1", "--directory", "."]
-    command += ["--snakefile", str(ROOT / "workflow/Snakefile"), "--configfile", "mine.yaml"]
-    command += ["--config", "preset=modern", "--", *targets]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip().endswith("False")
-    assert "rule figure_16" in done.stdout
-    assert "run=vae_conv-s0" in done.stdout
+    snakefile = str(ROOT / "workflow/Snakefile")
+    settings = ("--snakefile", snakefile, "--configfile", "mine.yaml", "--config", "preset=modern")
+    plan = Project(folder).plan(*targets, *settings)
+    assert plan.rules["figure_16"] == 1
+    assert "vae_conv-s0" in plan.trained
+    assert "vaelab.settings.spec" in plan.modules
+    assert "torch" not in plan.modules
 
 
 # --- What an extension changes ----------------------------------------------------------------

@@ -34,6 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "unpacked"
 
 
+@pytest.mark.slow
 def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     packages = ("vaelab", "snakemake_logger_plugin_vaelab")
     sources = [p for name in packages for p in (ROOT / "src" / name).rglob("*") if p.is_file()]
@@ -57,6 +58,7 @@ def run(wheel: Path, folder: Path, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_wheel_is_enough_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     code = """
 import importlib, pkgutil, sys
@@ -71,6 +73,7 @@ for module in pkgutil.walk_packages(vaelab.__path__, "vaelab."):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_of_the_wheel_says_what_it_lacks(wheel: Path, tmp_path: Path) -> None:
     done = run(wheel, tmp_path, "-m", "vaelab.cli", "show", "vae")
     assert done.returncode == 2

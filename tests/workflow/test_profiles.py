@@ -15,7 +15,6 @@ import pytest
 from workflow_project import OUTPUT, ROOT, Plan, Project, copy_project
 
 SMOKE = ("--config", "preset=smoke")
-PAPER = ("--config", "preset=paper")
 RUN = "results/smoke/runs/arch_50_4-s0/metrics.json"
 
 # A queue of one machine: qsub starts a job at once, but loses the first, as a node that fails does.
@@ -53,17 +52,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def plans(project: Project) -> dict[str, Plan]:
-    """Plans by profile, of `all` in the smoke preset, and of the long trainings on Slurm.
+    """Plans by profile, of `all` in the smoke preset.
 
     A job that states no memory or no time has 1 of each.
     """
     nothing = ("--default-resources", "mem_mb=1", "runtime=1")
-    queries = {
-        name: ("all", "--workflow-profile", f"profiles/{name}", *nothing, *SMOKE)
-        for name in ("slurm", "slurm-gpu", "cluster-generic")
-    }
-    queries["paper"] = ("models", "--workflow-profile", "profiles/slurm", *PAPER)
-    return project.plans(queries)
+    return project.plans(
+        {
+            name: ("all", "--workflow-profile", f"profiles/{name}", *nothing, *SMOKE)
+            for name in ("slurm", "slurm-gpu", "cluster-generic")
+        }
+    )
 
 
 def test_gpus_are_asked_for_by_the_profile_not_by_the_login_node(plans: dict[str, Plan]) -> None:
@@ -82,19 +81,13 @@ def test_every_job_of_a_queue_states_memory_and_time(plans: dict[str, Plan]) -> 
             assert int(job.resources["runtime"]) > 1, job.rule
 
 
-def test_short_jobs_queue_together_and_long_trainings_alone(plans: dict[str, Plan]) -> None:
+def test_short_jobs_queue_together(plans: dict[str, Plan]) -> None:
+    """Which those are is for test_planning."""
     groups = Counter(job.group for job in plans["slurm"].jobs if job.run)
     assert sum(groups.values()) > 50
-    assert None not in groups
     assert set(groups.values()) <= {7, 8}
     drawn = {j.group for j in plans["slurm"].jobs if re.match(r"(figure|table)_\d", j.rule)}
     assert drawn >= {"drawing_0", "drawing_1", "drawing_2"}
-
-    for job in plans["paper"].jobs:
-        if job.run:
-            assert (job.group is None) == (int(job.resources["runtime"]) > 60), job.run
-    trainings = [job for job in plans["paper"].jobs if job.run]
-    assert {job.run for job in trainings if job.group} >= {"frey_d2-s0", "frey_d20-s0"}
 
 
 def test_jobs_go_through_the_commands_of_another_queue(

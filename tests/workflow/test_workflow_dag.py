@@ -16,22 +16,16 @@ TABLE_TARGETS = ["table_1", "table_2", "table_3"]
 COMPANION, CURVES = "table_likelihood", "table_curves"
 SMOKE = ("--config", "preset=smoke")
 
-# Settings that cannot be, of each kind one, and what the message must say. The other settings and
-# the rows of the run table are refused by the same code, which test_config and test_spec test.
+# Targets that are planned by their names; the plan of `all` says what each of the others needs. It
+# does not say so of the search, whose inputs are not known before its first step.
+BY_NAME = ("figure_05", "figure_15", "table_1", "table_2")
+
+# Settings that cannot be, and what the message must say. The other settings and the rows of the
+# run table are refused by the same code, which test_config, test_spec and test_cli test.
 BAD_SETTINGS = {
     "unknown key": ("sedes=[0]", r"--config: sedes: unknown key"),
-    "nested key": ("search={recon: 0}", r"--config: search\.recon: .*greater than 0"),
     "unknown preset": ("preset=fast", r"unknown preset 'fast'.*modern, .*quick"),
-    "unknown run": (
-        "training={runs: {vea: {samples: 1}}}",
-        r"names vea; config/runs.tsv has: .*vae",
-    ),
-    "missing table": ("runs=config/none.tsv", r"config/none\.tsv does not exist"),
     "bad row": ("runs=config/row.tsv", r"config/row\.tsv, run 'vae': \S*beta: .*'-1'"),
-    "bad columns": (
-        "runs=config/columns.tsv",
-        r"config/columns\.tsv: .*unknown: betta; missing: .*beta",
-    ),
 }
 
 
@@ -41,20 +35,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return copy_project(tmp_path_factory.mktemp("dag"))
 
 
-def write_bad_tables(folder: Path) -> None:
-    """A run table with an impossible cell, and one with a misspelt column."""
+def write_bad_table(folder: Path) -> None:
+    """A run table with an impossible cell."""
     header, *lines = (ROOT / "config/runs.tsv").read_text().splitlines()
     rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
     next(row for row in rows if row["run"] == "vae")["beta"] = "-1"
     text = [header, *("\t".join(row.values()) for row in rows)]
     (folder / "row.tsv").write_text("\n".join(text) + "\n")
-    (folder / "columns.tsv").write_text("run\tgroup\tbetta\n")
 
 
 @pytest.fixture(scope="module")
 def plans(project: Project) -> dict[str, Plan]:
     """Every dry run of this file, by name."""
-    targets = [*FIGURE_TARGETS, *TABLE_TARGETS, COMPANION, "yardstick", "data", "models", "all"]
+    targets = [*BY_NAME, "yardstick", "data", "models", "all"]
     queries: dict[str, tuple[str, ...]] = {target: (target, *SMOKE) for target in targets}
     queries["no target"] = SMOKE
     queries["quick models"] = ("models",)
@@ -67,16 +60,12 @@ def plans(project: Project) -> dict[str, Plan]:
     queries["on cuda"] = ("models", *SMOKE, "device=cuda")
     for name, (setting, _) in BAD_SETTINGS.items():
         queries[f"bad: {name}"] = ("all", "--config", setting)
-    write_bad_tables(project.folder / "config")
+    write_bad_table(project.folder / "config")
     (project.folder / "config/overlay.yaml").write_text("preset: smoke\nsearch: {kl: none}\n")
     queries["bad overlay"] = ("all", "--configfile", "config/overlay.yaml")
     for name, path in {
         "unknown run": "results/smoke/runs/vea-s0/metrics.json",
         "no seed": "results/smoke/runs/vae/metrics.json",
-        "outside": "results/smoke/runs/../vae-s0/metrics.json",
-        "empty layer": "results/smoke/checkpoints/arch_500_0_3-s0.safetensors",
-        "unknown figure": "results/smoke/figures/figure_16.png",
-        "no vector": "results/smoke/figures/figure_04.svg",
         "no number": "results/smoke/search/step_last.json",
         "other preset": "results/quick/figures/figure_04.png",
     }.items():
@@ -101,25 +90,41 @@ def job(plan: Plan, rule: str) -> Job:
     return found
 
 
+def needed(plan: Plan, rule: str) -> list[Job]:
+    """A job and all that has to be made for it."""
+    makers = {path: job for job in plan.jobs if "output" in job.fields for path in job.outputs}
+    found: list[Job] = []
+    wanted = [job(plan, rule)]
+    while wanted:
+        if (one := wanted.pop()) not in found:
+            found.append(one)
+            wanted += [makers[path] for path in one.inputs if path in makers]
+    return found
+
+
 # Targets
 
 
 @pytest.mark.parametrize("target", [*FIGURE_TARGETS, *TABLE_TARGETS])
 def test_target_plans_its_runs_and_nothing_else(plans: dict[str, Plan], target: str) -> None:
-    plan, runs = plans[target], expected_runs(target)
+    jobs = plans[target].jobs if target in BY_NAME else needed(plans["all"], target)
+    runs = expected_runs(target)
     assert runs
-    assert plan.trained == runs
+    assert {job.run for job in jobs if job.run} == runs
     rest = Counter([target]) + expected_data(runs)
     if target in ("table_2", "figure_15"):
         rest += Counter(["search", "search_step"])
     if target == "table_1":
         rest += Counter(["nll"])
-    assert plan.rules == rest + Counter({"train": len(runs)})
+    rules = Counter(job.rule for job in jobs if not job.run)
+    assert rules == rest
+    assert len(jobs) == rules.total() + len(runs)
 
 
 def test_companion_of_figure_3_needs_what_the_figure_needs(plans: dict[str, Plan]) -> None:
-    assert plans[COMPANION].trained == expected_runs("figure_03")
-    assert job(plans[COMPANION], COMPANION).outputs == [
+    runs = {job.run for job in needed(plans["all"], COMPANION) if job.run}
+    assert runs == expected_runs("figure_03")
+    assert job(plans["all"], COMPANION).outputs == [
         "results/smoke/tables/likelihood.csv",
         "results/smoke/tables/likelihood.md",
     ]
@@ -231,7 +236,7 @@ def test_preset_with_other_fallback_plans_everything_where_the_data_are(tmp_path
     """Snakemake forgets what comes after an `ancient` file whose job has another setting."""
     project = copy_project(tmp_path / "project")
     project.snakemake("data", *SMOKE, cores=1)
-    plan = project.plans({"modern": ("models", "--config", "preset=modern")})["modern"]
+    plan = project.plan("models", "--config", "preset=modern")
     assert not {"fetch_frey", "fetch_mnist"} & set(plan.rules)
     assert plan.rules["train"] > 40
 
@@ -338,6 +343,7 @@ def assert_refused(plan: Plan, message: str) -> None:
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)
 def test_bad_setting_is_refused(plans: dict[str, Plan], name: str) -> None:
+    """While the workflow is read, which a dry run does as any other."""
     assert_refused(plans[f"bad: {name}"], BAD_SETTINGS[name][1])
 
 
@@ -345,23 +351,11 @@ def test_bad_overlay_is_named(plans: dict[str, Plan]) -> None:
     assert_refused(plans["bad overlay"], r"config/overlay\.yaml: search\.kl: .*'none'")
 
 
-def test_nothing_is_started_with_a_bad_setting(project: Project) -> None:
-    done = project.command("snakemake", "all", "--cores", "1", *SMOKE, "seeds=[-1]")
-    assert done.returncode == 1, done.stdout
-    assert not (project.folder / "results").exists()
-    # Only what is in git is there: pointers to the data.
-    assert {path.suffix for path in (project.folder / "data/raw").iterdir()} == {".dvc"}
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("unknown run", r"there is no run 'vea-s0'; config/runs.tsv has: .*vqvae"),
         ("no seed", r"No rule to produce"),
-        ("outside", r"No rule to produce"),
-        ("empty layer", r"there is no run 'arch_500_0_3-s0'"),
-        ("unknown figure", r"No rule to produce"),
-        ("no vector", r"No rule to produce"),
         ("no number", r"No rule to produce"),
         ("other preset", r"No rule to produce"),
     ],

@@ -66,7 +66,7 @@ def searches(
     for project, process in zip((calm, ahead), quiet, strict=True):
         assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
     disturbed = Disturbed(restless, ["table_2"], [*SMOKE[1:], SEARCH], Random(3), jobs=2)
-    kinds = ("rival", "flip", "kill", "truncate", "clock", "delete")
+    kinds = ("rival", "flip", "kill", "clock")
     happened = [disturbed.happens(kind) for kind in kinds]
     disturbed.finish()
     yield Searches(calm, disturbed, ahead, happened)

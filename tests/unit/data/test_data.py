@@ -34,7 +34,7 @@ from data_server import (
     small_frey,
     small_mnist,
 )
-from reports import reported
+from reports import heard
 from vaelab.data import DATASETS, Dataset, fetch, fetch_dataset, load, verify_dataset
 from vaelab.data.readers import IdxReader
 from vaelab.data.registry import mnist_like
@@ -70,7 +70,8 @@ def root(tmp_path: Path) -> Path:
 
 def get(root: Path, urls: list[str], name: str = "mnist", **options):
     """Fetch a small dataset from URLs alone; returns the record and what was reported."""
-    with reported([]) as lines:
+    lines: list[str] = []
+    with heard(lines.append):
         record = fetch_dataset(name, root, base_urls={name: urls}, **options)
     return record, "\n".join(lines)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toys import heard
+from reports import heard
 from vaelab.evaluation import quality
 from vaelab.evaluation.classifier import (
     FEATURES,

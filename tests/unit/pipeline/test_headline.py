@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vaelab
-from reports import reported
+from reports import heard
 from toys import toy_images, toy_spec
 from vaelab.data.registry import DATASETS
 from vaelab.models.families import build
@@ -63,7 +63,7 @@ def write(folder: Path) -> str:
     config = load_config((), {"results": str(folder.parent)}, ROOT).model_copy(
         update={"preset": folder.name}
     )
-    with chdir(ROOT), reported(lines):
+    with chdir(ROOT), heard(lines.append):
         headline.write_headline_models(config, RUNS)
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def test_half_takes_the_place_of_full_weights_that_are_absent(trained: Path) -> 
     full = vaelab.load("mine/vae", results=trained.parent)
     shutil.rmtree(trained / "checkpoints")
     lines: list[str] = []
-    with reported(lines):
+    with heard(lines.append):
         half = vaelab.load("mine/vae", results=trained.parent)
     assert (full.weights, half.weights) == ("full", "half")
     assert lines == [f"vae-s0: weights in half precision from {trained}/models/vae-s0.safetensors"]

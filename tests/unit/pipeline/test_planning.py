@@ -118,7 +118,11 @@ def test_short_trainings_share_groups_and_long_ones_queue_alone(plan: Plan, runs
     assert set(groups.values()) <= {7, 8}
     assert plan.training_group("arch_9_8_7-s0") is None
     paper = config(preset="paper")
-    assert Plan(paper, load_runs(paper, ROOT)).training_group("vqvae-s0") is None
+    long = Plan(paper, load_runs(paper, ROOT))
+    alone = {run for run in long.runs.by_id if long.training_group(run) is None}
+    assert alone == {run for run in long.runs.by_id if long.training_minutes(run) > 60}
+    assert {"vqvae-s0", "vae-s0"} <= alone
+    assert not {"frey_d2-s0", "frey_d20-s0"} & alone
 
 
 def test_what_a_checkpoint_decides_is_in_no_group(plan: Plan) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,8 @@ import pandas as pd
 import pytest
 import torch
 
-from toys import heard, needs_gpu, toy_images, toy_spec, toy_vqvae_spec
+from reports import heard
+from toys import kept_process_settings, needs_gpu, toy_images, toy_spec, toy_vqvae_spec
 from vaelab import __version__
 from vaelab.data import Dataset
 from vaelab.models.families import build
@@ -114,20 +114,20 @@ class Lab:
         return Lab(self.config, Run(self.run.name, self.run.seed, spec), self.lines)
 
 
+def replace_data(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, root: Path, *, allow_synthetic: bool) -> Dataset:
+        assert name == dataset.name
+        return dataset
+
+    runner._read_once.cache_clear()
+    monkeypatch.setattr(runner, "load", load)
+
+
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> Callable[[Dataset], None]:
     """Replace the data of the following runs."""
-
-    def use(mnist: Dataset) -> None:
-        def load(name: str, root: Path, *, allow_synthetic: bool) -> Dataset:
-            assert name == mnist.name
-            return mnist
-
-        runner._read_once.cache_clear()
-        monkeypatch.setattr(runner, "load", load)
-
-    use(toy_images())
-    return use
+    replace_data(toy_images(), monkeypatch)
+    return lambda dataset: replace_data(dataset, monkeypatch)
 
 
 @pytest.fixture
@@ -444,19 +444,6 @@ def test_evaluation_that_died_half_way_is_repeated(
     assert lab.evaluate() == "vae-s3: evaluated"
 
 
-def test_evaluation_repeats_bit_for_bit(lab: Lab) -> None:
-    lab.train()
-    contents = []
-    for _ in range(2):
-        lab.evaluate()
-        with np.load(lab.files.text("arrays.npz")) as arrays:
-            contents.append({name: arrays[name] for name in arrays.files})
-        contents[-1]["metrics"] = np.array(json.dumps(lab.json("metrics.json")))
-        lab.files.text("metrics.json").unlink()
-    assert contents[0].keys() == contents[1].keys()
-    assert all((array == contents[1][name]).all() for name, array in contents[0].items())
-
-
 def test_evaluation_before_training_names_what_is_missing(lab: Lab) -> None:
     with pytest.raises(VaelabError, match=r"vae-s3/provenance\.json does not exist"):
         lab.evaluate()
@@ -615,14 +602,21 @@ SEVERAL = [
 """As on a GPU, where the kernels of several threads overlap; here their operations do."""
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Settings whose results are those of SEVERAL, one after the other."""
+    results = str(tmp_path_factory.mktemp("alone"))
+    config = validate([("test", SETTINGS | {"results": results})])
+    with pytest.MonkeyPatch.context() as patch, kept_process_settings():
+        replace_data(toy_images(), patch)
+        work_on_runs(config, SEVERAL)
+    return config
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let a process work on so many runs at once."""
     return lambda number: monkeypatch.setattr(runner, "places", lambda config: number)
-
-
-def folders(lab: Lab, tmp_path: Path) -> list[Config]:
-    return [lab.config.model_copy(update={"results": str(tmp_path / n)}) for n in ("one", "other")]
 
 
 def assert_same_results(one: Config, other: Config) -> None:
@@ -637,11 +631,11 @@ def assert_same_results(one: Config, other: Config) -> None:
 
 
 def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
-    lab: Lab, tmp_path: Path, at_once: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    alone: Config,
+    lab: Lab,
+    at_once: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alone, beside = folders(lab, tmp_path)
-    work_on_runs(alone, SEVERAL, log=lab.lines.append)
-
     at_once(4)
     threads: set[int] = set()
     train = Trainer.run
@@ -651,10 +645,10 @@ def test_result_of_a_run_does_not_depend_on_what_ran_beside_it(
         return train(*arguments, **named)
 
     monkeypatch.setattr(Trainer, "run", noted)
-    work_on_runs(beside, SEVERAL, log=lab.lines.append)
+    work_on_runs(lab.config, SEVERAL, log=lab.lines.append)
     assert len(threads) > 1
     assert threading.get_ident() not in threads
-    assert_same_results(alone, beside)
+    assert_same_results(alone, lab.config)
 
 
 def test_longest_runs_start_first(
@@ -691,8 +685,10 @@ def test_result_of_a_run_on_a_gpu_does_not_depend_on_what_ran_beside_it(
     lab: Lab, tmp_path: Path
 ) -> None:
     alone, beside = (
-        config.model_copy(update={"device": "cuda", "runs_per_gpu": places})
-        for config, places in zip(folders(lab, tmp_path), (1, 4), strict=True)
+        lab.config.model_copy(
+            update={"device": "cuda", "runs_per_gpu": places, "results": str(tmp_path / name)}
+        )
+        for name, places in (("one", 1), ("other", 4))
     )
     for config in (alone, beside):
         work_on_runs(config, SEVERAL, log=lab.lines.append)
@@ -702,12 +698,8 @@ def test_result_of_a_run_on_a_gpu_does_not_depend_on_what_ran_beside_it(
 
 
 def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
-    lab: Lab, tmp_path: Path, at_once: Callable[[int], None]
+    alone: Config, lab: Lab, at_once: Callable[[int], None]
 ) -> None:
-    alone, beside = folders(lab, tmp_path)
-    work_on_runs(alone, SEVERAL, log=lab.lines.append)
-    lab.lines.clear()
-
     at_once(2)
 
     def log(line: str) -> None:
@@ -721,15 +713,15 @@ def test_runs_at_once_save_their_state_when_the_process_is_asked_to_end(
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        work_on_runs(beside, SEVERAL, log=log)
+        work_on_runs(lab.config, SEVERAL, log=log)
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    assert RunFiles(beside.folder, "longer-s0").resumes()
-    assert not RunFiles(beside.folder, "adagrad-s0").checkpoint.exists()
+    assert RunFiles(lab.config.folder, "longer-s0").resumes()
+    assert not RunFiles(lab.config.folder, "adagrad-s0").checkpoint.exists()
 
-    work_on_runs(beside, SEVERAL, log=lab.lines.append)
+    work_on_runs(lab.config, SEVERAL, log=lab.lines.append)
     assert any(line.startswith("longer-s0: resumed at") for line in lab.lines)
-    assert_same_results(alone, beside)
+    assert_same_results(alone, lab.config)
 
 
 def test_failing_run_lets_those_under_way_finish_and_begins_no_other(

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toys import BF16, FP32, VARIANTS, heard, toy_batch, toy_images, toy_spec, train
+from reports import heard
+from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec, train
 from vaelab.estimators.fitted import FittedAdapter, adapter_of
 from vaelab.estimators.kw_appendix_d import kw_appendix_d
 from vaelab.estimators.log_weights import log_terms
@@ -226,9 +227,10 @@ def test_wake_sleep_reaches_the_maximum_likelihood_of_a_linear_model() -> None:
 # --- MCEM -------------------------------------------------------------------------------------
 
 
-def test_mcem_learns_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
-    run = toy_spec(method="mcem", samples=2000, batch_size=50, learning_rate=3e-3)
-    result = toy_train(run, tmp_path)
+def test_mcem_learns_and_leaves_the_encoder_alone(
+    mcem: tuple[RunSpec, VAE, TrainingResult], tmp_path: Path
+) -> None:
+    run, _, result = mcem
     assert result.history[-1]["samples"] == 2000
     assert result.history[-1]["train_neg_elbo"] < 0.65 * result.history[0]["train_neg_elbo"]
     short = toy_train(run.changed(samples=100), tmp_path)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from toys import heard
+from reports import heard
 from vaelab.settings.config import Config
 from vaelab.training import lease as module
 from vaelab.training.device import Compute

@@ -211,9 +211,9 @@ VICTIM = """
 """
 
 KILL_VARIANTS = {
-    "adam_snapshots": ({"samples": 6000, "hidden": (64,), "snapshots": 4}, "FP32"),
+    "adam_snapshots": ({"samples": 3000, "hidden": (64,), "snapshots": 4}, "FP32"),
     "adagrad_bf16": (
-        {"samples": 6000, "hidden": (32, 16), "optimizer": "adagrad", "init": "normal"},
+        {"samples": 3000, "hidden": (32, 16), "optimizer": "adagrad", "init": "normal"},
         "BF16",
     ),
 }

@@ -66,6 +66,7 @@ def plans(project: Project) -> dict[str, Plan]:
     for name, path in {
         "unknown run": "results/smoke/runs/vea-s0/metrics.json",
         "no seed": "results/smoke/runs/vae/metrics.json",
+        "outside": "results/smoke/runs/../vae-s0/metrics.json",
         "no number": "results/smoke/search/step_last.json",
         "other preset": "results/quick/figures/figure_04.png",
     }.items():
@@ -356,6 +357,7 @@ def test_bad_overlay_is_named(plans: dict[str, Plan]) -> None:
     [
         ("unknown run", r"there is no run 'vea-s0'; config/runs.tsv has: .*vqvae"),
         ("no seed", r"No rule to produce"),
+        ("outside", r"No rule to produce"),
         ("no number", r"No rule to produce"),
         ("other preset", r"No rule to produce"),
     ],

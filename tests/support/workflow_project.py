@@ -161,8 +161,7 @@ class Project:
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Who runs the tests may ignore it, as nohup does.
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                preexec_fn=_take_signals,
             )
 
     def plan(self, *arguments: str) -> Plan:
@@ -189,6 +188,12 @@ class Project:
         """A copy with the results and all that Snakemake knows about them, times included."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
+
+
+def _take_signals() -> None:
+    """Let a process be ended, where who runs the tests ignores signals, as nohup and a shell do."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def copy_project(folder: Path) -> Project:

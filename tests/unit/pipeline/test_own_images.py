@@ -55,7 +55,7 @@ def test_a_run_on_images_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
         work_on_runs(settings, list(runs.by_id.values()))
         data = load("digits8", "data")
         shape = {"shape": (8, 8), "classes": 10}
-        model = classifier(quality._trained(settings, data, 1), **shape)
+        model = classifier(quality._trained(settings, data), **shape)
         real = reference(partial(classify, model), data, 200)
         measured = measure_runs(
             Results(settings.folder, runs.alias), {"mnist": real, "digits8": real}

@@ -233,6 +233,15 @@ def test_the_first_trainings_by_the_report_s_recipe_are_told_as_they_came_out() 
         assert ours == f"{smoothed:.1f}"
         assert difference == f"{smoothed - float(report):+.1f}".replace("-", "−")
         assert plain == f"{np.interp(at, samples, values):.1f}"
+    faces = curves(2).set_index(["series", "split", "samples"])["value"]
+    for run, *cells in rows(section, "Frey Face"):
+        name, expected = run.strip("`"), []
+        history = pd.read_csv(folder / f"{name}-s0/history.csv")
+        for split in ("train", "test"):
+            elbo = -np.interp(1.5e6, history["samples"], history[f"{split}_neg_elbo"])
+            report = faces[name, split, 1.5e6]
+            expected += [f"{report:.0f}", f"{elbo:.0f}", f"{elbo - report:+.0f}".replace("-", "−")]
+        assert cells == expected
     modern = ROOT / "results/modern/tables"
     known = pd.concat([pd.read_csv(modern / f"table_{n}.csv") for n in (2, 3, 1)])
     known["report_neg_elbo"] = known["report_neg_elbo"].fillna(

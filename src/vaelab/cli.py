@@ -24,6 +24,7 @@ import yaml
 from vaelab import __version__
 from vaelab.data import DATASETS
 from vaelab.pipeline.planning import Plan, load_runs, needed_datasets
+from vaelab.results.files import RunFiles
 from vaelab.settings.config import Config, load_config, merge
 from vaelab.settings.runs import Run
 from vaelab.util.errors import VaelabError
@@ -32,6 +33,8 @@ from vaelab.util.progress import BarHandler
 
 if TYPE_CHECKING:
     from vaelab.results.reader import Results
+
+logger = logging.getLogger(__name__)
 
 CONFIG_VARIABLE = "VAELAB_CONFIG"
 
@@ -158,6 +161,22 @@ def _record(config: Config, target: str) -> None:
     record(Plan(config, load_runs(config)), target)
 
 
+def _tell(config: Config, runs: Sequence[Run]) -> None:
+    """Tell Snakemake of evaluated runs, where there is a workflow and this is no job of it."""
+    workflows = (Path("Snakefile"), Path("workflow/Snakefile"))
+    if CONFIG_VARIABLE in os.environ or not any(path.is_file() for path in workflows):
+        return
+    from vaelab.results.told import tell_snakemake
+
+    try:
+        tell_snakemake(config, [RunFiles(config.folder, run.id).checkpoint for run in runs])
+    except VaelabError as error:
+        logger.warning(
+            f"{error}\nThe results are fine, but Snakemake will not notice if settings of these "
+            "runs change. Give the command again to tell it."
+        )
+
+
 threads_option = click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads."
 )
@@ -197,6 +216,8 @@ def train(config: Config, runs: Sequence[str], evaluate: bool, threads: int) -> 
     from vaelab.pipeline.runner import work_on_runs
 
     work_on_runs(config, chosen, evaluation=evaluate, threads=threads)
+    if evaluate:
+        _tell(config, chosen)
 
 
 @main.command()
@@ -209,6 +230,7 @@ def evaluate(config: Config, runs: Sequence[str], threads: int) -> None:
     from vaelab.pipeline.runner import work_on_runs
 
     work_on_runs(config, chosen, training=False, threads=threads)
+    _tell(config, chosen)
 
 
 @main.command()

@@ -27,6 +27,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PRESETS = ("faithful", "modern", "paper", "quick", "smoke")
 """The presets of the repository; a checkout may also hold presets of its user."""
+LEFT_TO_THE_WORKFLOW = (
+    "vae",
+    "cvae_onehot",
+    "vqvae",
+    "ml_n1000",
+    "mnist_d2",
+    "frey_d2",
+    "arch_500_4",
+)
+"""What jobs train in the run that tests share, some for each rule; commands train the rest."""
 MIRROR_VARIABLE = "VAELAB_DATA_MIRROR"
 OUTPUT = "snakemake.out"
 """The file to which a workflow in the background prints."""

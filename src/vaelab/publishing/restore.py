@@ -12,14 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from vaelab.data import DATASETS, verify_dataset
 from vaelab.data.pointers import pointer_path
@@ -40,6 +36,7 @@ from vaelab.results.files import (
     classifier_file,
     evaluation_identity,
 )
+from vaelab.results.told import tell_snakemake
 from vaelab.settings.config import Config
 from vaelab.settings.runs import Runs
 from vaelab.util.errors import VaelabError
@@ -201,7 +198,7 @@ def _place_results(config: Config, runs: Runs, publication: Publication) -> None
         logger.info(reason)
     placed += sum(_place(path) for path in usable)
     if placed or interrupted:
-        _tell_snakemake(config, [*targets, *usable])
+        tell_snakemake(config, [*targets, *usable])
     UNTOLD.unlink()
     logger.info(
         f"{config.preset}: {len(whole)} runs are as published, {placed} files were restored"
@@ -268,21 +265,3 @@ def _place(path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     (STAGE / path).replace(path)
     return True
-
-
-def _tell_snakemake(config: Config, targets: Sequence[Path]) -> None:
-    """Record settings and time of restored outputs as if their rules had just been run.
-
-    The new times also make tables and figures outdated, so that they are made again.
-    """
-    settings = STAGE / "config.yaml"
-    settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    command = [sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1"]
-    # Not `onstart`, for the lock that it takes is held here.
-    command += ["--no-hooks"]
-    command += ["--configfile", str(settings), "--", *map(str, targets)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        raise VaelabError(f"Snakemake could not record what was restored:\n{done.stdout.strip()}")

@@ -24,7 +24,7 @@ from versioned_project import Versioned, make_project
 @pytest.fixture(autouse=True)
 def _no_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no workflow here in which it could look outputs up."""
-    monkeypatch.setattr("vaelab.publishing.restore._tell_snakemake", lambda config, targets: None)
+    monkeypatch.setattr("vaelab.publishing.restore.tell_snakemake", lambda config, targets: None)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def tell(config: object, targets: list[Path]) -> None:
         calls.append([path.name.removesuffix(".safetensors") for path in targets])
 
-    monkeypatch.setattr("vaelab.publishing.restore._tell_snakemake", tell)
+    monkeypatch.setattr("vaelab.publishing.restore.tell_snakemake", tell)
     return calls
 
 
@@ -238,7 +238,7 @@ def test_interrupted_restore_is_completed(
 ) -> None:
     """Files were put in place, but Snakemake was not told of them."""
     with monkeypatch.context() as patch:
-        patch.setattr("vaelab.publishing.restore._tell_snakemake", lambda *_: 1 / 0)
+        patch.setattr("vaelab.publishing.restore.tell_snakemake", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             clone.restore()
     (clone.folder / ".restore/results").mkdir(parents=True)

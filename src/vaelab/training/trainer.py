@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from vaelab.data import Dataset
 from vaelab.models.families import build
@@ -309,7 +308,8 @@ class Trainer:
 
     def _keep_snapshot(self) -> None:
         """Copy the weights (P,), in the order of the model's parameters, to the CPU."""
-        self.snapshots.append(parameters_to_vector(self.model.parameters()).detach().cpu())
+        weights = [parameter.detach().flatten() for parameter in self.model.parameters()]
+        self.snapshots.append(torch.cat(weights).cpu())
         self.progress.snapshot_samples.append(self.progress.seen)
 
     def _progress(self) -> Told:

@@ -19,6 +19,7 @@ from torch.nn.utils import vector_to_parameters
 
 from toys import BF16, FP32, VARIANTS, toy_batch, toy_images, toy_spec, toy_vqvae_spec, train
 from vaelab.models.families import build
+from vaelab.models.vqvae import VQVAE
 from vaelab.settings.config import Config
 from vaelab.settings.spec import RunSpec
 from vaelab.training.device import Compute, resolve_compute
@@ -80,6 +81,27 @@ def test_flat_parameters_are_the_model() -> None:
         torch.testing.assert_close(
             flat.weights[name], (before[name] + 1.0).bfloat16(), rtol=0, atol=0
         )
+
+
+def test_convolutions_keep_their_memory_format() -> None:
+    """And a state has them as it would in any other."""
+    model = VQVAE()
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    flat = FlatParameters(model, torch.float32)
+    kernels = [name for name, weights in before.items() if weights.ndim == 4]
+    assert len(kernels) == 6
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is not None
+        if name in kernels:
+            assert parameter.is_contiguous(memory_format=torch.channels_last)
+            assert parameter.grad.is_contiguous(memory_format=torch.channels_last)
+    packed = flat.packed(flat.master.detach())
+    assert torch.equal(packed, torch.cat([weights.flatten() for weights in before.values()]))
+    flat.unpack(packed + 1.0, flat.master.detach())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name] + 1.0)
 
 
 def test_first_layers_of_both_trunks_are_one_matrix() -> None:

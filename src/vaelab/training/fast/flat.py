@@ -17,6 +17,8 @@ class FlatParameters:
     buffer is kept beside the float32 master, with a bf16 gradient buffer; in float32 both are
     the master's own. A VAE's first layers come first, so that `first_layer` is one matrix for
     both of two trunks. On a GPU there are gaps between parameters; they are and stay 0.
+    Convolutions keep the memory format that their model gave them: in another one PyTorch would
+    reorder weights and gradients in every step.
 
     Attributes:
         master: float32 weights (P,), a parameter; P counts the gaps.
@@ -36,6 +38,11 @@ class FlatParameters:
         ]
         order = dict.fromkeys([*(name for names in self._first for name in names), *parameters])
         self._shapes = {name: parameters[name].shape for name in order}
+        self._channels_last = {
+            name
+            for name, parameter in parameters.items()
+            if parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+        }
         device = next(iter(parameters.values())).device
         self._starts, size = self._layout(GPU_ALIGNMENT if device.type == "cuda" else 1)
         self.master = nn.Parameter(torch.zeros(size, device=device))
@@ -66,12 +73,16 @@ class FlatParameters:
         return starts, end
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
-        return {
-            name: flat[start : start + shape.numel()].view(shape)
-            for (name, shape), start in zip(
-                self._shapes.items(), self._starts.values(), strict=True
-            )
-        }
+        views = {}
+        for name, shape in self._shapes.items():
+            start = self._starts[name]
+            part = flat[start : start + shape.numel()]
+            if name in self._channels_last:
+                outputs, inputs, *kernel = shape
+                views[name] = part.view(outputs, *kernel, inputs).movedim(-1, 1)
+            else:
+                views[name] = part.view(shape)
+        return views
 
     def packed(self, tensor: Tensor) -> Tensor:
         """A buffer like the master without its gaps, the same on every device; others as is."""

@@ -13,7 +13,7 @@ import pytest
 
 from chaos import Disturbed, differences
 from vaelab.util.io import file_sha256, read_json
-from workflow_project import OUTPUT, Project
+from workflow_project import Project
 
 SMOKE = ("--config", "preset=smoke")
 # Loose enough for the largest of these small models, tight enough for some not to pass.
@@ -32,7 +32,7 @@ def weights(project: Project) -> dict[str, str]:
 
 
 class Searches(NamedTuple):
-    """The same search thrice: in peace, disturbed, with speculation; only disturbed has 2 cores."""
+    """The same search thrice: in peace on one core; disturbed on two; again, with speculation."""
 
     calm: Project
     disturbed: Disturbed
@@ -56,15 +56,11 @@ def searches(
 ) -> Iterator[Searches]:
     """See Searches. Trainings of Table 2 are there; those of the probes are not."""
     folder = tmp_path_factory.mktemp("searches")
-    calm, restless, ahead = (
-        search_copy(finished_smoke, folder / name) for name in ("calm", "disturbed", "ahead")
-    )
-    quiet = [
-        project.start("table_2", *SMOKE, search, cores=1)
-        for project, search in ((calm, SEARCH), (ahead, SPECULATE))
-    ]
-    for project, process in zip((calm, ahead), quiet, strict=True):
-        assert process.wait(600) == 0, (project.folder / OUTPUT).read_text()
+    calm, restless = (search_copy(finished_smoke, folder / name) for name in ("calm", "disturbed"))
+    calm.snakemake("table_2", *SMOKE, SEARCH, cores=1)
+    ahead = calm.copy(folder / "ahead")
+    shutil.rmtree(results(ahead) / "search")
+    ahead.snakemake("table_2", *SMOKE, SPECULATE)
     disturbed = Disturbed(restless, ["table_2"], [*SMOKE[1:], SEARCH], Random(3), jobs=2)
     kinds = ("rival", "flip", "kill", "clock")
     happened = [disturbed.happens(kind) for kind in kinds]
@@ -117,7 +113,7 @@ def test_speculation_trains_more_and_decides_the_same(searches: Searches) -> Non
     assert ahead["answer"] == calm["answer"]
     assert calm["wasted"] == []
     assert len(ahead["wasted"]) > 0
-    same = {run: weights(searches.ahead)[run] for run in weights(searches.calm)}
-    assert same == weights(searches.calm)
+    # What was there was not trained again, and what was looked up ahead was trained.
+    assert weights(searches.ahead).items() > weights(searches.calm).items()
     steps = [len([*results(p).glob("search/step_*")]) for p in (searches.calm, searches.ahead)]
     assert steps[1] < steps[0]

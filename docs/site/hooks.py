@@ -25,6 +25,7 @@ from mkdocs.structure.pages import Page
 
 import vaelab
 from vaelab.output.catalogue import figures, tables
+from vaelab.settings.config import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 # Pages that are files of the repository outside docs/.
@@ -35,7 +36,8 @@ OUTSIDE = {
     "changelog.md": "CHANGELOG.md",
     "tutorial.md": "docs/tutorial.ipynb",
 }
-PRESETS = [path.parent.name for path in sorted(ROOT.glob("results/*/publication.json"))]
+# Those of which something is in git; of a preset that is being trained there are parts.
+PRESETS = [name for name in PUBLISHED if (ROOT / "results" / name).is_dir()]
 # Beside what `import vaelab` offers: the loop, and the registry of each kind of thing.
 API = {
     "Trained models": [f"vaelab.{name}" for name in vaelab.__all__],
@@ -145,12 +147,12 @@ def _figures() -> str:
                     for form, path in item.files.items()
                     if (ROOT / f"results/{preset}/{path}").is_file()
                 }
+                if not files:
+                    continue
                 links = " · ".join(f'<a href="{path}">{form}</a>' for form, path in files.items())
                 shown = (
                     f'<a href="{files["png"]}"><img src="{files["png"]}" loading="lazy" '
                     f'alt="{item.label} under {preset}"></a>'
-                    if files
-                    else "<p>not available</p>"
                 )
                 caption = f"<figcaption><code>{preset}</code> {links}</figcaption>"
                 lines.append(f"<figure>{shown}{caption}</figure>")
@@ -177,13 +179,14 @@ def _tables() -> str:
 def _verdicts() -> str:
     """Every claim with its verdict under each published preset, and a filter."""
     by_claim: dict[str, dict[str, dict[str, str]]] = {}
-    for preset in PRESETS:
+    judged = [name for name in PRESETS if (ROOT / f"results/{name}/claims.csv").is_file()]
+    for preset in judged:
         with open(ROOT / f"results/{preset}/claims.csv", encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 by_claim.setdefault(row["id"], {})[preset] = row
-    rows = [row for judged in by_claim.values() for row in judged.values()]
+    rows = [row for verdicts in by_claim.values() for row in verdicts.values()]
     verdicts, tags = (_options(sorted({row[key] for row in rows})) for key in ("verdict", "tag"))
-    presets = _options(PRESETS)
+    presets = _options(judged)
     body = [_claim(identifier, rows) for identifier, rows in by_claim.items()]
     return f"""# Claims
 

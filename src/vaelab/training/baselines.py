@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from vaelab.estimators import hmc
-from vaelab.models.base import Model
 from vaelab.models.distributions import standard_normal_log_prob
-from vaelab.training.fast.flat import FlatParameters
 from vaelab.training.fast.gradients import FusedGradients, standard_normal
 
 # Kingma & Welling, appendix E: leapfrog steps and acceptance rate of the E step, weight updates
@@ -79,14 +77,8 @@ class McemGradients(FusedGradients):
     """
 
     updates = WEIGHT_UPDATES
-
-    def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
-        super().__init__(model, flat, beta, torch.float32)
-
-    @classmethod
-    def product_type(cls, dtype: torch.dtype) -> torch.dtype:
-        """Float32: HMC sees positions rounded to bf16 as a staircase."""
-        return torch.float32
+    # HMC sees positions rounded to bf16 as a staircase.
+    float32 = True
 
     def start(self, images: int, generator: torch.Generator) -> None:
         """Draw the chains' first positions from the prior."""

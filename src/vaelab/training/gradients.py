@@ -23,16 +23,18 @@ class Gradients(ABC):
 
     Args:
         model: the network.
-        flat: its parameters, in the type of `product_type`.
+        flat: its parameters.
         beta: weight of the objective's KL term or commitment loss.
         dtype: type of matrix products.
 
     Attributes:
         updates: optimiser steps that each batch gets, all with what was drawn for it.
+        float32: whether products take float32 weights, of whatever type they are themselves.
         state: tensors that a resumed training needs beside the weights; changed in place.
     """
 
     updates: int = 1
+    float32: bool = False
 
     def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
         self.flat, self.beta, self.dtype = flat, beta, dtype
@@ -42,11 +44,6 @@ class Gradients(ABC):
     def serves(cls, model: Model) -> bool:
         """Whether these gradients know the network."""
         return True
-
-    @classmethod
-    def product_type(cls, dtype: torch.dtype) -> torch.dtype:
-        """Type of the weights that `flat` must have where matrix products are of `dtype`."""
-        return dtype
 
     def start(self, images: int, generator: torch.Generator) -> None:
         """Draw the state that a training on so many images begins with; without one nothing."""
@@ -76,14 +73,12 @@ class Gradients(ABC):
 class AutogradGradients(Gradients):
     """The model's own objective, differentiated by autograd."""
 
+    # Autocast makes its own bf16 copies.
+    float32 = True
+
     def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
         super().__init__(model, flat, beta, dtype)
         self.model = model
-
-    @classmethod
-    def product_type(cls, dtype: torch.dtype) -> torch.dtype:
-        """Float32: autocast makes its own bf16 copies."""
-        return torch.float32
 
     def draw(self, x: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The noise of the model's objective."""

@@ -107,7 +107,7 @@ class Trainer:
             self.model.start_output_at(images.mean(axis=0, dtype=np.float64) / 255.0)
         self.model.to(compute.device)
         algorithm = gradients_for(spec.method, self.model)
-        products = algorithm.product_type(compute.dtype)
+        products = torch.float32 if algorithm.float32 else compute.dtype
         self.flat = FlatParameters(self.model, products)
         self.optimizer = fastest_optimizer(spec.recipe.optimizer, self.flat, spec.recipe.adam_beta2)
         self.noise = torch.Generator(compute.device).manual_seed(stream_seed(seed, NOISE))

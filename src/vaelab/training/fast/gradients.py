@@ -116,7 +116,8 @@ class FusedGradients(Gradients):
     """
 
     def __init__(self, model: Model, flat: FlatParameters, beta: float, dtype: torch.dtype) -> None:
-        super().__init__(model, flat, beta, dtype)
+        # Products are in the type of the weights.
+        super().__init__(model, flat, beta, flat.compute.dtype)
         self.model = cast(VAE, model)
         self.latent_dim, self.likelihood = self.model.latent_dim, self.model.likelihood
         self.encoder = _FusedEncoder(self.model, flat)

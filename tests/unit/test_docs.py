@@ -146,7 +146,7 @@ def test_headline_verdicts_are_those_of_the_claims(preset: str) -> None:
     # What the report itself says; a repetition counts once.
     said = [row["verdict"] for row in claims if row["tag"] == "report" and not row["same_as"]]
     hold, fail = said.count("holds"), said.count("fails")
-    header = f"what the report says, {len(said)} statements"
+    header = f"the report's {len(said)} statements"
     (row,) = (row for row in rows(README, header) if f"`{preset}`" in row[0])
     counts = [hold, fail, len(said) - hold - fail]
     assert [int(cell) for cell in row[1:]] == counts

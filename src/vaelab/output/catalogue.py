@@ -410,8 +410,8 @@ for _item in (
         "The recipe taken apart",
         "5.1 Assumption and definition",
         "The report's recipe is N(0, 0.01), Adagrad and no output bias; the modern one is fan-in, "
-        "Adam and an output bias at the mean image. Adagrad has a constant rate and batches of 100, "
-        "Adam a warm-up, a linear decay and batches of 128. One million samples.",
+        "Adam and an output bias at the mean image. Adagrad has a constant rate and batches of "
+        "100, Adam a warm-up, a linear decay and batches of 128. One million samples.",
         RECIPES,
         split="train and test",
         columns=(

@@ -346,9 +346,10 @@ def spread(config: Config) -> None:
     import sys
 
     from vaelab.original.claims import Evidence
+    from vaelab.output.catalogue import RECIPES
     from vaelab.search.spread import COLUMNS, recorded, rows
 
-    found = recorded(config.folder, Evidence.load(_results(config)).measures)
+    found = recorded(config.folder, Evidence.load(_results(config)).measures, RECIPES)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerows([COLUMNS, *rows(found, config.folder.name)])
 

@@ -12,7 +12,7 @@ import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -213,10 +213,17 @@ def rows(spreads: Spreads, source: str) -> Iterable[tuple[str, str, str, str, st
         yield kind, quantity, f"{s.sd:.4g}", f"{s.df:.0f}", s.source
 
 
-def recorded(folder: Path, measures: Measures) -> Spreads:
-    """What the records of a preset give: every seed of every run under results/<preset>/runs."""
+def recorded(folder: Path, measures: Measures, other_recipes: Collection[str] = ()) -> Spreads:
+    """What the records of a preset give: every seed of every run under results/<preset>/runs.
+
+    Args:
+        folder: results/<preset>.
+        measures: its measures.json.
+        other_recipes: names of runs that are trained by another recipe than the preset's.
+    """
     runs: dict[str, list[Metrics]] = defaultdict(list)
     for path in sorted((folder / "runs").glob("*/metrics.json")):
         metrics: Metrics = read_json(path)
-        runs[metrics["name"]].append(metrics)
+        if metrics["name"] not in other_recipes:
+            runs[metrics["name"]].append(metrics)
     return measured(runs, measures.get("runs", {}))

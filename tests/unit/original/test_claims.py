@@ -32,6 +32,7 @@ from vaelab.original.claims.judgement import (
 from vaelab.original.claims.section5 import TWICE
 from vaelab.original.errata import ERRATA
 from vaelab.original.numbers import TABLE_1, TABLE_3, architecture_rows
+from vaelab.output.catalogue import RECIPES
 from vaelab.output.tables import markdown
 from vaelab.results.reader import Results
 from vaelab.search import spread
@@ -798,7 +799,7 @@ def test_holm_corrects_for_the_number_of_noisy_claims():
 def test_the_package_s_table_is_what_the_records_give():
     folder = Path(__file__).parents[3] / "results" / "modern"
     measures = json.loads((folder / MEASURES_FILE).read_text())
-    found = spread.rows(spread.recorded(folder, measures), "modern")
+    found = spread.rows(spread.recorded(folder, measures, RECIPES), "modern")
     known = {key: (f"{s.sd:.4g}", f"{s.df:.0f}", s.source) for key, s in spread.table().items()}
     assert {(kind, quantity): rest for kind, quantity, *rest in found} == {
         key: [*rest] for key, rest in known.items()
